@@ -1,0 +1,141 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestReferenceIsComplete holds configs/reference.toml to its word: every key is
+// there, and its value is the default.
+func TestReferenceIsComplete(t *testing.T) {
+	path := filepath.Join("..", "..", "..", "configs", "reference.toml")
+	cfg, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	camera := defaultCamera()
+	camera.Name, camera.Source = "front", "v4l2:///dev/video0"
+	want.Cameras = []Camera{camera}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("values in reference.toml are not the defaults:\n got %+v\nwant %+v", cfg, want)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(rt reflect.Type)
+	walk = func(rt reflect.Type) {
+		for i := range rt.NumField() {
+			f := rt.Field(i)
+			key := f.Tag.Get("toml")
+			if !strings.Contains(string(text), key) {
+				t.Errorf("reference.toml does not mention %q", key)
+			}
+			elem := f.Type
+			if elem.Kind() == reflect.Slice {
+				elem = elem.Elem()
+			}
+			if elem.Kind() == reflect.Struct {
+				walk(elem)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+}
+
+func TestShippedFilesLoad(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "..", "configs", "*.toml"))
+	if err != nil || len(files) < 4 {
+		t.Fatalf("found %d files in configs/ (%v), want at least 4", len(files), err)
+	}
+	for _, file := range files {
+		if _, err := Load(file); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"syntax", "node = \"a\"\nthreads = = 1", "f.toml:2"},
+		{"unknown key", "[engine]\nbackand = \"auto\"", `f.toml:2: engine.backand: unknown key: did you mean "backend"?`},
+		{"unknown table", "[nonsense]\nx = 1", "f.toml:1: nonsense: unknown key: see configs/ for every key there is"},
+		{"unknown key in second camera", "[[camera]]\nname = \"a\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"b\"\nsource = \"test://pattern\"\nfps = 3",
+			"f.toml:7: camera[1].fps: unknown key"},
+		{"wrong type", "[engine]\nthreads = \"two\"", "f.toml:2: engine.threads: incompatible types"},
+		{"duration", "[mqtt]\n\nstale_after = \"soon\"", `f.toml:3: mqtt.stale_after: "soon" is not a duration`},
+		{"level", "[log]\nlevel = \"loud\"", `f.toml:2: log.level: "loud" is not a log level: choose debug, info, warn or error`},
+		{"node", "node = \"My Robot\"", `f.toml:1: node: "My Robot" cannot stand in a topic: use a-z, 0-9 and -, for example "my-robot"`},
+		{"range", "[engine]\nmax_batch = 0", "f.toml:2: engine.max_batch: 0 is not between 1 and 64"},
+		{"choice", "[engine]\nbackend = \"cuda\"", `f.toml:2: engine.backend: "cuda" is not one of auto, onnxruntime, tensorrt`},
+		{"fp16 on the CPU", "[engine]\nbackend = \"onnxruntime\"\nprecision = \"fp16\"", "f.toml:3: engine.precision: fp16 needs TensorRT"},
+		{"missing source", "[[camera]]\nname = \"a\"", "f.toml:1: camera[0].source: missing"},
+		{"unknown source", "[[camera]]\nname = \"a\"\nsource = \"ftp://x\"", "f.toml:3: camera[0].source: "},
+		{"twice", "[[camera]]\nname = \"a\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"a\"\nsource = \"test://pattern\"",
+			`f.toml:5: camera[1].name: "a" is the name of camera[0] already`},
+		{"publish", "[[camera]]\nname = \"a\"\nsource = \"test://pattern\"\npublish = [\"pixels\"]", `f.toml:4: camera[0].publish: "pixels" is not one of`},
+		{"password in URL", "[mqtt]\nbroker = \"mqtt://u:p@h:1883\"", "f.toml:2: mqtt.broker: a password in the URL ends up in logs"},
+		{"broker", "[mqtt]\nbroker = \"localhost\"", `f.toml:2: mqtt.broker: "localhost" is neither "embedded" nor a URL`},
+		{"missing file", "[mqtt]\nca_file = \"/nonexistent/ca.pem\"", "f.toml:2: mqtt.ca_file: stat /nonexistent/ca.pem"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f.toml", tt.text)
+			var problems *Error
+			if !errors.As(err, &problems) {
+				t.Fatalf("got error %v, want *Error", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %s\nwant it to contain %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAreReportedInOrder(t *testing.T) {
+	_, err := Parse("f.toml", "nod = \"x\"\n[engine]\nmax_batch = 99\nthreads = -1\n")
+	var problems *Error
+	if !errors.As(err, &problems) || len(problems.Problems) != 3 {
+		t.Fatalf("got %v, want three problems", err)
+	}
+	for i, p := range problems.Problems {
+		if want := []int{1, 3, 4}[i]; p.Line != want {
+			t.Errorf("problem %d (%s) is on line %d, want %d", i, p.Key, p.Line, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "configs", "*.toml"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add("[[camera]]\nname = '''\na'''")
+	f.Fuzz(func(t *testing.T, text string) {
+		cfg, err := Parse("fuzz.toml", text)
+		if err != nil {
+			var problems *Error
+			if !errors.As(err, &problems) || len(problems.Problems) == 0 {
+				t.Fatalf("error %v does not say what is wrong", err)
+			}
+			if !reflect.DeepEqual(cfg, Config{}) {
+				t.Fatal("a configuration came with the error")
+			}
+			return
+		}
+		for _, camera := range cfg.Cameras {
+			if camera.Name == "" || camera.Source == "" {
+				t.Fatalf("accepted a camera without name or source: %+v", camera)
+			}
+		}
+	})
+}
