@@ -1,0 +1,2 @@
+// Package preprocess turns camera pixels into the network's input.
+package preprocess
