@@ -1,0 +1,483 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Config describes a pipeline.
+type Config struct {
+	Backend Backend // stays the caller's to close, after Run returned
+	Sink    Sink
+
+	MaxBatch int // most frames in a batch; 0, or above the backend's own limit: that limit
+	// Linger is how long a batch may wait for further cameras, counted from its oldest
+	// frame's Offer. 0: never. A batch with a frame of every camera does not wait.
+	Linger time.Duration
+	// KeyframeInterval is the longest time, by capture, between two keyframes of a
+	// camera; 0: only those that are needed.
+	KeyframeInterval time.Duration
+
+	// OnError is told of every batch the backend failed, from a goroutine of the
+	// pipeline; it must not block and not call the pipeline's Swap. May be nil.
+	OnError func(error)
+	Logger  *slog.Logger // nil: silent
+}
+
+// Pipeline takes the newest frames of all cameras through a backend. All methods may
+// be called by several goroutines.
+//
+// Queues and what happens when they are full: a camera holds one frame, a newer one
+// takes its place; as many batches as the backend's InFlight are under way, none is
+// formed before one of them ends. So a frame is never older than one frame period
+// when its turn comes, however slow the backend is.
+type Pipeline struct {
+	sink             Sink
+	linger           time.Duration
+	keyframeInterval int64
+	maxBatch         int
+	onError          func(error)
+	log              *slog.Logger
+	clock            clock
+
+	wake chan struct{} // there may be something to do; holds one
+
+	mu       sync.Mutex
+	backend  Backend
+	about    Description
+	limit    int // frames in a batch
+	pool     *resultPool
+	batches  []*Batch // for the next use
+	inFlight int
+	running  bool
+	ended    bool
+	swap     *swapRequest // waits for inFlight to be 0
+	swapping sync.Mutex   // one Swap at a time
+
+	cameras []*Camera // in the order they were added
+	next    int       // index of the camera that is asked first for the next batch
+	streams []bool    // which stream numbers are taken
+
+	m       Metrics // but for Cameras
+	lastErr error
+	failing int // batches failed in a row
+}
+
+// New makes a pipeline. It does nothing before Run.
+func New(cfg Config) (*Pipeline, error) {
+	switch {
+	case cfg.Backend == nil:
+		return nil, errors.New("pipeline: no backend")
+	case cfg.Sink == nil:
+		return nil, errors.New("pipeline: no sink")
+	case cfg.MaxBatch < 0 || cfg.Linger < 0 || cfg.KeyframeInterval < 0:
+		return nil, fmt.Errorf("pipeline: max batch %d, linger %v and keyframe interval %v must not be negative",
+			cfg.MaxBatch, cfg.Linger, cfg.KeyframeInterval)
+	}
+	p := &Pipeline{
+		sink: cfg.Sink, linger: cfg.Linger, keyframeInterval: int64(cfg.KeyframeInterval),
+		maxBatch: cfg.MaxBatch, onError: cfg.OnError, log: cfg.Logger,
+		clock: newClock(), wake: make(chan struct{}, 1),
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if err := p.install(cfg.Backend); err != nil {
+		return nil, fmt.Errorf("pipeline: %w", err)
+	}
+	return p, nil
+}
+
+// install makes b the backend of the next batches.
+func (p *Pipeline) install(b Backend) error {
+	d := b.Describe()
+	switch {
+	case d.Model == nil:
+		return fmt.Errorf("backend %q describes no model", d.Name)
+	case d.MaxBatch < 1 || d.InFlight < 1:
+		return fmt.Errorf("backend %q takes %d frames a batch and %d batches in flight, need at least 1", d.Name, d.MaxBatch, d.InFlight)
+	case p.pool != nil && !sameShape(p.pool.model, d.Model):
+		was, is := p.pool.model, d.Model
+		return fmt.Errorf("backend %q has a model of other shape: grid %dx%d, %d features, %d embedding, codebook %d; running is %dx%d, %d, %d, %d",
+			d.Name, is.Rows, is.Cols, is.FeatureDim, is.EmbeddingDim, is.Codebook,
+			was.Rows, was.Cols, was.FeatureDim, was.EmbeddingDim, was.Codebook)
+	}
+	p.backend, p.about = b, d
+	p.limit = d.MaxBatch
+	if p.maxBatch > 0 {
+		p.limit = min(p.limit, p.maxBatch)
+	}
+	p.pool = newResultPool(d.Model)
+	p.batches = p.batches[:0]
+	for range d.InFlight {
+		p.batches = append(p.batches, &Batch{pool: p.pool, Items: make([]Item, 0, p.limit)})
+	}
+	for _, c := range p.cameras {
+		c.broken = true
+	}
+	return nil
+}
+
+// Describe says what the backend in use is.
+func (p *Pipeline) Describe() Description {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.about
+}
+
+// AddCamera adds a camera, before or during Run.
+func (p *Pipeline) AddCamera(cfg CameraConfig) (*Camera, error) {
+	if cfg.Name == "" {
+		return nil, errors.New("add camera: it has no name")
+	}
+	interval, err := rateInterval(cfg.MaxFPS)
+	if err != nil {
+		return nil, fmt.Errorf("add camera %q: %w", cfg.Name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.cameras {
+		if c.name == cfg.Name {
+			return nil, fmt.Errorf("add camera %q: there is one of that name", cfg.Name)
+		}
+	}
+	stream := 0
+	for stream < len(p.streams) && p.streams[stream] {
+		stream++
+	}
+	if stream == len(p.streams) {
+		p.streams = append(p.streams, false)
+	}
+	p.streams[stream] = true
+	c := &Camera{p: p, name: cfg.Name, stream: stream, resize: cfg.Resize, interval: interval, broken: true}
+	p.cameras = append(p.cameras, c)
+	return c, nil
+}
+
+// RemoveCamera takes a camera out. Its waiting frame is dropped; a result that is
+// under way may still be delivered. Later frames are released and counted as Closed.
+func (p *Pipeline) RemoveCamera(c *Camera) {
+	p.mu.Lock()
+	var frame *Frame
+	for i, other := range p.cameras {
+		if other == c {
+			p.cameras = append(p.cameras[:i:i], p.cameras[i+1:]...)
+			p.streams[c.stream] = false
+			if p.next > i {
+				p.next--
+			}
+			c.removed = true
+			frame = c.close()
+			break
+		}
+	}
+	p.mu.Unlock()
+	if frame != nil {
+		frame.Release()
+	}
+}
+
+// close takes the waiting frame out of the slot. Called with p.mu held.
+func (c *Camera) close() *Frame {
+	f := c.frame
+	if f != nil {
+		c.frame = nil
+		c.stats.drops.Closed++
+	}
+	return f
+}
+
+// Metrics copies what was counted into dst, whose slice is used again.
+func (p *Pipeline) Metrics(dst *Metrics) {
+	cameras := dst.Cameras[:0]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*dst = p.m
+	for _, c := range p.cameras {
+		cameras = append(cameras, c.metrics())
+	}
+	dst.Cameras = cameras
+}
+
+// Health is how the backend does: the error of the last batch and how many failed in
+// a row; nil and 0 when the last batch went well.
+func (p *Pipeline) Health() (err error, failing int) { //nolint:revive // the error is the answer, not the outcome
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lastErr, p.failing
+}
+
+// notify wakes the scheduler. A wake that is pending already covers this one.
+func (p *Pipeline) notify() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run takes frames through the backend until ctx ends, then waits for the batches
+// under way (each at most one run of the backend), delivers them, releases waiting
+// frames and returns nil. It can be called once.
+func (p *Pipeline) Run(ctx context.Context) error {
+	p.mu.Lock()
+	if p.running || p.ended {
+		p.mu.Unlock()
+		return errors.New("pipeline: Run was called before")
+	}
+	p.running = true
+	p.mu.Unlock()
+
+	submitted := make(chan *Batch, maxInFlight)
+	collected := make(chan struct{})
+	go func() {
+		defer close(collected)
+		for b := range submitted {
+			p.collect(b)
+		}
+	}()
+	p.schedule(ctx, submitted)
+	close(submitted)
+	<-collected
+	p.end()
+	return nil
+}
+
+// maxInFlight bounds the batches between Submit and Wait, whatever a backend says.
+const maxInFlight = 8
+
+// end releases what waits and refuses what comes.
+func (p *Pipeline) end() {
+	p.mu.Lock()
+	p.running, p.ended = false, true
+	p.applySwap()
+	var frames []*Frame
+	for _, c := range p.cameras {
+		if f := c.close(); f != nil {
+			frames = append(frames, f)
+		}
+	}
+	p.mu.Unlock()
+	for _, f := range frames {
+		f.Release()
+	}
+}
+
+// schedule forms and submits batches until ctx ends.
+func (p *Pipeline) schedule(ctx context.Context, submitted chan<- *Batch) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		b, backend, wait := p.form()
+		if b != nil {
+			if p.submit(backend, b) {
+				submitted <- b
+			}
+			continue
+		}
+		var expired <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			expired = timer.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.wake:
+		case <-expired:
+		}
+	}
+}
+
+// form takes the newest frames of the cameras whose turn it is into a batch. Without
+// one it says how long to wait if nothing else happens, 0 for ever.
+func (p *Pipeline) form() (b *Batch, backend Backend, wait time.Duration) {
+	now := p.clock.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.swap != nil {
+		p.applySwap()
+		if p.swap != nil {
+			return nil, nil, 0 // batches are under way; collect wakes us
+		}
+	}
+	if p.inFlight >= min(p.about.InFlight, maxInFlight) {
+		return nil, nil, 0
+	}
+	ready, oldest := 0, now
+	for _, c := range p.cameras {
+		if c.frame != nil {
+			ready++
+			oldest = min(oldest, c.offered)
+		}
+	}
+	if ready == 0 {
+		return nil, nil, 0
+	}
+	if p.linger > 0 && ready < min(p.limit, len(p.cameras)) {
+		if left := p.linger - since(oldest, now); left > 0 {
+			return nil, nil, left
+		}
+	}
+	b = p.batches[len(p.batches)-1]
+	p.batches = p.batches[:len(p.batches)-1]
+	n := len(p.cameras)
+	start := p.next % n
+	for i := range n {
+		at := (start + i) % n
+		c := p.cameras[at]
+		if c.frame == nil {
+			continue
+		}
+		it := b.Add(c.stream, c.frame, c.resize)
+		it.cam, it.at = c, c.offered
+		c.frame = nil
+		p.next = at + 1
+		if len(b.Items) == p.limit {
+			break
+		}
+	}
+	p.inFlight++
+	b.formed = now
+	return b, p.backend, 0
+}
+
+// submit begins the batch and reports whether it has to be waited for.
+func (p *Pipeline) submit(backend Backend, b *Batch) bool {
+	err := guard(backend.Submit, b)
+	for i := range b.Items {
+		b.Items[i].ReleaseFrame()
+	}
+	if err != nil {
+		p.fail(b, err)
+		p.done(b)
+		return false
+	}
+	b.queued = p.clock.now()
+	return true
+}
+
+// guard calls f and turns a panic into an error: a fault of a backend must not end
+// the daemon.
+func guard(f func(*Batch) error, b *Batch) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return f(b)
+}
+
+// collect ends a submitted batch and delivers its results.
+func (p *Pipeline) collect(b *Batch) {
+	p.mu.Lock()
+	backend, about := p.backend, &p.about
+	p.mu.Unlock()
+	start := p.clock.now()
+	b.Stages.Queue = since(b.queued, start)
+	if err := guard(backend.Wait, b); err != nil {
+		p.fail(b, err)
+	} else {
+		p.deliver(b, about)
+	}
+	p.done(b)
+}
+
+// deliver completes the results and hands them to the sink.
+func (p *Pipeline) deliver(b *Batch, about *Description) {
+	now := p.clock.now()
+	p.mu.Lock()
+	p.lastErr, p.failing = nil, 0
+	p.m.Batches++
+	p.m.Prepare.Add(b.Stages.Preprocess)
+	p.m.Tokenize.Add(b.Stages.Tokenize)
+	p.m.Queue.Add(b.Stages.Queue)
+	if b.Stages.Encode > 0 {
+		p.m.Encode.Add(b.Stages.Encode)
+	}
+	inference := b.formed + int64(b.Stages.Preprocess)
+	for i := range b.Items {
+		it := &b.Items[i]
+		c, r := it.cam, it.Result
+		if it.Err != nil {
+			c.stats.drops.Invalid++
+			continue
+		}
+		r.Stages = b.Stages
+		r.Stages.Wait = since(it.at, b.formed)
+		r.Stages.Total = since(it.at, now)
+		r.Age = since(r.CaptureMono, inference)
+		r.Batch = len(b.Items)
+		r.Backend, r.Precision = about.Name, about.Precision
+		p.judge(c, r)
+		c.stats.results++
+		c.stats.lastResult, c.stats.lastAge = now, r.Age
+		p.m.Results++
+		if r.Reused {
+			c.stats.reused++
+			p.m.Reused++
+		}
+		p.m.Age.Add(r.Age)
+		p.m.Wait.Add(r.Stages.Wait)
+		p.m.Total.Add(r.Stages.Total)
+		r.Drops = c.stats.drops
+	}
+	p.mu.Unlock()
+	for i := range b.Items {
+		if it := &b.Items[i]; it.Err == nil {
+			p.sink.Deliver(it.Result)
+		} else {
+			p.log.Debug("frame refused", "camera", it.cam.name, "sequence", it.Result.Sequence, "error", it.Err)
+		}
+	}
+}
+
+// judge makes the result a keyframe where it has to be one. Called with p.mu held.
+func (p *Pipeline) judge(c *Camera, r *Result) {
+	s := shape{r.Width, r.Height, r.Format, r.Resize}
+	due := p.keyframeInterval > 0 && r.CaptureMono-c.keyframe >= p.keyframeInterval
+	if c.broken || s != c.lastShape || due {
+		r.Keyframe = true
+		r.Changed.Fill(len(r.IDs))
+	}
+	if r.Keyframe {
+		c.keyframe = r.CaptureMono
+		c.stats.keyframes++
+	}
+	c.broken, c.lastShape = false, s
+}
+
+// fail counts the frames of a batch that the backend failed and tells of the error.
+func (p *Pipeline) fail(b *Batch, err error) {
+	p.mu.Lock()
+	p.lastErr = err
+	p.failing++
+	p.m.Errors++
+	for i := range b.Items {
+		c := b.Items[i].cam
+		c.stats.drops.Failed++
+		c.broken = true
+	}
+	failing, name := p.failing, p.about.Name
+	p.mu.Unlock()
+	// A backend that fails every frame must not fill the log: doubling distances.
+	if failing&(failing-1) == 0 {
+		p.log.Error("backend failed a batch", "backend", name, "in_a_row", failing, "permanent", IsPermanent(err), "error", err)
+	}
+	if p.onError != nil {
+		p.onError(err)
+	}
+}
+
+// done makes room for the next batch.
+func (p *Pipeline) done(b *Batch) {
+	b.Clear()
+	p.mu.Lock()
+	p.inFlight--
+	p.batches = append(p.batches, b)
+	p.mu.Unlock()
+	p.notify()
+}
