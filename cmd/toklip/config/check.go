@@ -5,14 +5,13 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
-)
 
-// name is what may stand for a node or a camera in a topic.
-var name = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	"github.com/toklip/toklip/api"
+	"github.com/toklip/toklip/capture"
+)
 
 // check finds values that decoded but cannot be used.
 func (c *Config) check() []Problem {
@@ -31,8 +30,8 @@ func (c *Config) check() []Problem {
 		}
 	}
 
-	if c.Node != "" && !name.MatchString(c.Node) {
-		bad("node", "%q cannot stand in a topic: use a-z, 0-9 and -, for example %q", c.Node, Sanitize(c.Node))
+	if err := api.ValidName(c.Node); c.Node != "" && err != nil {
+		bad("node", "%v", err)
 	}
 	oneOf("log.format", c.Log.Format, "text", "json")
 
@@ -60,8 +59,8 @@ func (c *Config) check() []Problem {
 	used := map[string]int{}
 	for i, camera := range c.Cameras {
 		key := func(field string) string { return fmt.Sprintf("camera[%d].%s", i, field) }
-		if !name.MatchString(camera.Name) {
-			bad(key("name"), "%q cannot stand in a topic: use a-z, 0-9 and -, for example %q", camera.Name, Sanitize(camera.Name))
+		if err := api.ValidName(camera.Name); err != nil {
+			bad(key("name"), "%v", err)
 		} else if first, ok := used[camera.Name]; ok {
 			bad(key("name"), "%q is the name of camera[%d] already", camera.Name, first)
 		} else {
@@ -69,6 +68,8 @@ func (c *Config) check() []Problem {
 		}
 		if camera.Source == "" {
 			bad(key("source"), "missing: name a source, for example \"v4l2:///dev/video0\" or \"rtsp://host/path\"")
+		} else if _, err := capture.ParseSource(camera.Source); err != nil {
+			bad(key("source"), "%v", err)
 		}
 		oneOf(key("resize"), camera.Resize, "squash", "shortest", "longest")
 		if camera.MaxFPS < 0 || camera.MaxFPS > 1000 {
@@ -114,20 +115,4 @@ func (c *Config) checkMQTT(bad func(key, format string, args ...any), oneOf func
 			bad(file.key, "%v", err)
 		}
 	}
-}
-
-// Sanitize makes of any text, such as a host name, what may stand in a topic.
-func Sanitize(text string) string {
-	var b strings.Builder
-	for _, r := range strings.ToLower(text) {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			b.WriteRune(r)
-		} else if b.Len() > 0 && !strings.HasSuffix(b.String(), "-") {
-			b.WriteByte('-')
-		}
-	}
-	if s := strings.Trim(b.String(), "-"); s != "" {
-		return s
-	}
-	return "toklip"
 }

@@ -70,7 +70,7 @@ func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
 		{"wrong type", "[engine]\nthreads = \"two\"", "f.toml:2: engine.threads: incompatible types"},
 		{"duration", "[mqtt]\n\nstale_after = \"soon\"", `f.toml:3: mqtt.stale_after: "soon" is not a duration`},
 		{"level", "[log]\nlevel = \"loud\"", `f.toml:2: log.level: "loud" is not a log level: choose debug, info, warn or error`},
-		{"node", "node = \"My Robot\"", `f.toml:1: node: "My Robot" cannot stand in a topic: use a-z, 0-9 and -, for example "my-robot"`},
+		{"node", "node = \"My Robot\"", `f.toml:1: node: name "My Robot" has 'M' at position 1: use a-z, 0-9 and - only, for example "my-robot"`},
 		{"range", "[engine]\nmax_batch = 0", "f.toml:2: engine.max_batch: 0 is not between 1 and 64"},
 		{"choice", "[engine]\nbackend = \"cuda\"", `f.toml:2: engine.backend: "cuda" is not one of auto, onnxruntime, tensorrt`},
 		{"fp16 on the CPU", "[engine]\nbackend = \"onnxruntime\"\nprecision = \"fp16\"", "f.toml:3: engine.precision: fp16 needs TensorRT"},
