@@ -2,7 +2,14 @@ package model
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/toklip/toklip/model/checkpoint"
@@ -52,9 +59,208 @@ type Runner interface {
 //
 // Weights are streamed: memory stays far below the size of the checkpoint.
 func Import(ctx context.Context, reader checkpoint.Reader, dir string, opts Options) (*Manifest, error) {
-	return importModel(ctx, reader, dir, opts)
+	m, err := (&importer{reader: reader, dir: filepath.Clean(dir), opts: opts}).run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("import model %q: %w", dir, err)
+	}
+	return m, nil
 }
 
-func importModel(context.Context, checkpoint.Reader, string, Options) (*Manifest, error) {
-	return nil, errNotBuilt
+// importer is one call of Import.
+type importer struct {
+	reader checkpoint.Reader
+	dir    string
+	opts   Options
+	log    *slog.Logger
 }
+
+func (im *importer) run(ctx context.Context) (*Manifest, error) {
+	if err := im.defaults(); err != nil {
+		return nil, err
+	}
+	if err := im.mayReplace(); err != nil {
+		return nil, err
+	}
+	arch, err := graph.Inspect(im.reader, im.opts.Config)
+	if err != nil {
+		return nil, err
+	}
+	im.log.Info("checkpoint understood", "size", arch.Size, "tokens", arch.Tokens(), "width", arch.Dim, "depth", arch.Depth,
+		"heads", arch.Heads, "codebook", arch.Codebook, "parameters", arch.Parameters, "text_tensors", arch.TextTensors)
+
+	parent := filepath.Dir(im.dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, err
+	}
+	temp, err := os.MkdirTemp(parent, "."+filepath.Base(im.dir)+".importing-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(temp) // gone by then if all went well
+	m, err := im.fill(ctx, arch, temp)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return m, im.publish(temp)
+}
+
+func (im *importer) defaults() error {
+	o := &im.opts
+	im.log = o.Logger
+	if im.log == nil {
+		im.log = slog.New(slog.DiscardHandler)
+	}
+	if o.Name == "" {
+		abs, err := filepath.Abs(im.dir)
+		if err != nil {
+			return err
+		}
+		o.Name = filepath.Base(abs)
+	}
+	if o.Floor == 0 {
+		o.Floor = DefaultFloor
+	}
+	if o.Floor < -1 || o.Floor > 1 {
+		return fmt.Errorf("floor %v: a cosine lies between -1 and 1", o.Floor)
+	}
+	if o.Resize == "" {
+		o.Resize = "squash"
+	}
+	if o.Created.IsZero() {
+		o.Created = time.Now()
+	}
+	for _, p := range o.Precisions {
+		switch {
+		case p != FP32 && p != Int8:
+			return fmt.Errorf("precision %q: this version makes %s and %s", p, FP32, Int8)
+		case p == Int8 && o.Runner == nil:
+			return fmt.Errorf("precision %s: its quality has to be measured, and no backend is there to run it", Int8)
+		}
+	}
+	return nil
+}
+
+// mayReplace refuses a target that is in the way.
+func (im *importer) mayReplace() error {
+	entries, err := os.ReadDir(im.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case len(entries) == 0:
+		return nil
+	case !im.opts.Overwrite:
+		return fmt.Errorf("the folder is there already and not empty; choose another or pass --overwrite: %w", fs.ErrExist)
+	}
+	if _, err := os.Stat(filepath.Join(im.dir, ManifestFile)); err != nil {
+		return fmt.Errorf("the folder has no %s, so it is no model folder and is not replaced", ManifestFile)
+	}
+	return nil
+}
+
+// publish moves the finished folder to its place.
+func (im *importer) publish(temp string) error {
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return err
+	}
+	old := temp + ".old"
+	err := os.Rename(im.dir, old)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	replaced := err == nil
+	if err := os.Rename(temp, im.dir); err != nil {
+		if replaced {
+			err = errors.Join(err, os.Rename(old, im.dir))
+		}
+		return err
+	}
+	if replaced {
+		return os.RemoveAll(old)
+	}
+	return nil
+}
+
+// fill writes everything into temp.
+func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*Manifest, error) {
+	sums, err := hashTensors(ctx, im.reader, arch, func(done, total int64) { im.progress("hashes", done, total) })
+	if err != nil {
+		return nil, err
+	}
+	written, err := graph.Build(ctx, im.reader, arch, temp, graph.Options{
+		Int8:     slices.Contains(im.opts.Precisions, Int8),
+		Progress: im.progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	m := &Manifest{
+		FormatVersion: FormatVersion,
+		Name:          im.opts.Name, Created: im.opts.Created.UTC().Truncate(time.Second),
+		Source: im.opts.Source, Licence: im.opts.Licence,
+		ModelHash: sums.model, CodebookHash: sums.codebook, EmbeddingSpace: sums.space, Parameters: arch.Parameters,
+		Image: ImageSpec{Size: arch.Size, Mean: [3]float64{0.5, 0.5, 0.5}, Std: [3]float64{0.5, 0.5, 0.5},
+			Resize: im.opts.Resize, Interpolation: "bicubic"},
+		Tokens: TokenSpec{Rows: arch.Grid, Cols: arch.Grid, Codebook: arch.Codebook, CodebookDim: arch.CodeDim,
+			Bits: bitsFor(arch.Codebook)},
+		Encoder: Encoder{FeatureDim: arch.Dim, EmbeddingDim: arch.Dim, Depth: arch.Depth, Heads: arch.Heads},
+		Text:    Text{Present: arch.TextTensors > 0, Tensors: arch.TextTensors},
+	}
+	if m.Text.LogitScale, err = im.scalar("logit_scale", arch.LogitScale); err != nil {
+		return nil, err
+	}
+	if m.Text.LogitBias, err = im.scalar("logit_bias", arch.LogitBias); err != nil {
+		return nil, err
+	}
+	for _, w := range written {
+		m.Graphs = append(m.Graphs, describeGraph(w))
+	}
+	if slices.Contains(im.opts.Precisions, Int8) {
+		if m.Int8, err = im.measure(ctx, m, temp); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
+	return m, m.write(temp)
+}
+
+func describeGraph(w graph.Written) Graph {
+	g := Graph{Role: w.Role, Precision: FP32, Backends: []string{BackendONNXRuntime}, File: File(w.Graph)}
+	if w.Int8 {
+		g.Precision = Int8
+	}
+	if w.Portable {
+		g.Backends = append(g.Backends, BackendTensorRT)
+	}
+	for _, d := range w.Data {
+		g.Data = append(g.Data, File(d))
+	}
+	return g
+}
+
+func (im *importer) scalar(name string, present bool) (*float64, error) {
+	if !present {
+		return nil, nil
+	}
+	v := make([]float32, 1)
+	if err := im.reader.ReadFloat32(name, v, 0); err != nil {
+		return nil, err
+	}
+	x := float64(v[0])
+	return &x, nil
+}
+
+func (im *importer) progress(stage string, done, total int64) {
+	if im.opts.Progress != nil {
+		im.opts.Progress(stage, done, total)
+	}
+}
+
+// bitsFor is how many bits tell n things apart, at least one.
+func bitsFor(n int) int { return max(bits.Len(uint(n-1)), 1) }

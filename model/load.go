@@ -1,16 +1,192 @@
 package model
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 
-// Load reads the manifest of a model folder and checks that it is complete: no unknown key, a format
-// version this program knows, every file there with the size it should have. Contents are compared by
-// [Manifest.Verify].
-func Load(dir string) (*Manifest, error) { return nil, errNotBuilt }
+	"github.com/BurntSushi/toml"
+)
 
-// Verify compares every file of the folder with the manifest's hashes. It reads all weights; progress
-// (which may be nil) gets bytes done and bytes in all.
-func (m *Manifest) Verify(ctx context.Context, dir string, progress func(done, total int64)) error {
-	return errNotBuilt
+// ErrCorrupt is wrapped by errors about a folder whose files do not match its manifest.
+var ErrCorrupt = errors.New("model folder is damaged")
+
+// Load reads the manifest of a model folder and checks that the folder is complete: no unknown key, a
+// format version this program knows, sensible values, every file there with the size it should have.
+// Contents are compared by [Manifest.Verify].
+func Load(dir string) (*Manifest, error) {
+	path := filepath.Join(dir, ManifestFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("load model %q: it has no %s; a model folder is made by: toklip model import CHECKPOINT --out %s: %w",
+			dir, ManifestFile, dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load model %q: %w", dir, err)
+	}
+	m, err := parseManifest(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("load model %q: %s: %w", dir, ManifestFile, err)
+	}
+	for _, f := range m.Files() {
+		info, err := os.Stat(f.Path(dir))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("load model %q: %w: file %q is missing; import the checkpoint again", dir, ErrCorrupt, f.Name)
+		case err != nil:
+			return nil, fmt.Errorf("load model %q: %w", dir, err)
+		case info.Size() != f.Size:
+			return nil, fmt.Errorf("load model %q: %w: file %q has %d bytes, %s says %d; import the checkpoint again",
+				dir, ErrCorrupt, f.Name, info.Size(), ManifestFile, f.Size)
+		}
+	}
+	return m, nil
 }
 
-var errNotBuilt = ErrNoGraph // replaced by the next commit
+// parseManifest decodes a manifest strictly.
+func parseManifest(text string) (*Manifest, error) {
+	// The version comes first: a newer manifest should be called newer, not faulty.
+	var version struct {
+		FormatVersion *int `toml:"format_version"`
+	}
+	if _, err := toml.Decode(text, &version); err != nil {
+		return nil, describeTOML(err)
+	}
+	switch {
+	case version.FormatVersion == nil:
+		return nil, errors.New(`key "format_version" is missing`)
+	case *version.FormatVersion > FormatVersion:
+		return nil, fmt.Errorf("format_version = %d: this program reads up to %d; use a newer toklip or import the checkpoint again",
+			*version.FormatVersion, FormatVersion)
+	}
+	m := &Manifest{}
+	meta, err := toml.Decode(text, m)
+	if err != nil {
+		return nil, describeTOML(err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return nil, fmt.Errorf("unknown key %q", unknown[0])
+	}
+	return m, m.validate()
+}
+
+func describeTOML(err error) error {
+	var p toml.ParseError
+	if errors.As(err, &p) {
+		return fmt.Errorf("line %d: %s", p.Position.Line, p.Message)
+	}
+	return err
+}
+
+// validate finds values that no importer writes.
+func (m *Manifest) validate() error {
+	positive := []struct {
+		key   string
+		value int
+	}{
+		{"format_version", m.FormatVersion},
+		{"image.size", m.Image.Size}, {"tokens.rows", m.Tokens.Rows}, {"tokens.cols", m.Tokens.Cols},
+		{"tokens.codebook", m.Tokens.Codebook}, {"tokens.codebook_dim", m.Tokens.CodebookDim}, {"tokens.bits", m.Tokens.Bits},
+		{"encoder.feature_dim", m.Encoder.FeatureDim}, {"encoder.embedding_dim", m.Encoder.EmbeddingDim},
+		{"encoder.depth", m.Encoder.Depth}, {"encoder.heads", m.Encoder.Heads},
+	}
+	for _, p := range positive {
+		if p.value < 1 {
+			return fmt.Errorf("%s = %d: must be at least 1", p.key, p.value)
+		}
+	}
+	if m.Tokens.Bits != bitsFor(m.Tokens.Codebook) {
+		return fmt.Errorf("tokens.bits = %d: a codebook of %d entries takes %d", m.Tokens.Bits, m.Tokens.Codebook, bitsFor(m.Tokens.Codebook))
+	}
+	switch m.Image.Resize {
+	case "squash", "shortest", "longest":
+	default:
+		return fmt.Errorf(`image.resize = %q: must be "squash", "shortest" or "longest"`, m.Image.Resize)
+	}
+	for i, s := range m.Image.Std {
+		if s <= 0 {
+			return fmt.Errorf("image.std[%d] = %v: must be above 0", i, s)
+		}
+	}
+	for _, h := range []struct{ key, value string }{
+		{"model_hash", m.ModelHash}, {"codebook_hash", m.CodebookHash}, {"embedding_space", m.EmbeddingSpace},
+	} {
+		if h.value == "" {
+			return fmt.Errorf("key %q is missing", h.key)
+		}
+	}
+	if len(m.Graphs) == 0 {
+		return errors.New("no [[graph]] is listed")
+	}
+	for _, f := range m.Files() {
+		if f.Name == "" || f.Name != filepath.Base(f.Name) || strings.HasPrefix(f.Name, ".") {
+			return fmt.Errorf("graph file %q: must be the name of a file in the model folder", f.Name)
+		}
+	}
+	return nil
+}
+
+// Files lists every file of the folder but the manifest, each once.
+func (m *Manifest) Files() []File {
+	var out []File
+	seen := map[string]bool{}
+	add := func(f File) {
+		if !seen[f.Name] {
+			seen[f.Name] = true
+			out = append(out, f)
+		}
+	}
+	for _, g := range m.Graphs {
+		add(g.File)
+		for _, d := range g.Data {
+			add(d)
+		}
+	}
+	return out
+}
+
+// Verify compares every file of the folder with the manifest's hashes. It reads all weights (a second for
+// two gigabytes); progress, which may be nil, gets bytes done and bytes in all. An error that wraps
+// [ErrCorrupt] names the first file that differs.
+func (m *Manifest) Verify(ctx context.Context, dir string, progress func(done, total int64)) error {
+	var done, total int64
+	for _, f := range m.Files() {
+		total += f.Size
+	}
+	for _, f := range m.Files() {
+		sum, err := hashFile(ctx, f.Path(dir), func(n int64) {
+			done += n
+			if progress != nil {
+				progress(done, total)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if sum != f.SHA256 {
+			return fmt.Errorf("verify model %q: %w: file %q has SHA-256 %s, %s says %s; import the checkpoint again",
+				dir, ErrCorrupt, f.Name, sum, ManifestFile, f.SHA256)
+		}
+	}
+	return nil
+}
+
+// write stores the manifest in dir.
+func (m *Manifest) write(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, ManifestFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	err = toml.NewEncoder(f).Encode(m)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}

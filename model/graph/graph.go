@@ -11,9 +11,3 @@
 // The networks are those of TokLIP (arXiv 2505.05422): the VQ-16 tokenizer of LlamaGen (arXiv
 // 2406.06525) and a SigLIP vision transformer (arXiv 2303.15343) with a causal mask over the tokens.
 package graph
-
-// Config holds what a checkpoint's shapes do not tell. Zero values mean "find out".
-type Config struct {
-	Heads      int `json:"heads"`       // attention heads of the token encoder; known for the SigLIP widths 768, 1024, 1152 and 1536
-	NormGroups int `json:"norm_groups"` // groups of the tokenizer's GroupNorm; 32
-}

@@ -24,7 +24,7 @@ type DataFile struct {
 	size int64
 }
 
-// FileInfo is what a finished data file came to.
+// FileInfo is what a finished file came to.
 type FileInfo struct {
 	Name   string // without folder
 	Size   int64  // bytes

@@ -1,10 +1,13 @@
 package onnx
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 )
 
 // Versions written into every file. Opset 17 and IR 8 are what TensorRT 8.6, 10, 11, TensorRT-RTX
@@ -184,15 +187,16 @@ func (g *Graph) check() error {
 }
 
 // WriteFile checks the graph and writes it. Nothing is written when the check fails.
-func (g *Graph) WriteFile(path string) error {
+func (g *Graph) WriteFile(path string) (FileInfo, error) {
 	b, err := g.Encode()
 	if err != nil {
-		return err
+		return FileInfo{}, err
 	}
 	if err := os.WriteFile(path, b, 0o644); err != nil {
-		return fmt.Errorf("write graph %q: %w", g.name, err)
+		return FileInfo{}, fmt.Errorf("write graph %q: %w", g.name, err)
 	}
-	return nil
+	sum := sha256.Sum256(b)
+	return FileInfo{Name: filepath.Base(path), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}, nil
 }
 
 // AppendFloats appends the values as little-endian bytes.

@@ -11,7 +11,7 @@
 //	x := g.Input("x", onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(2))
 //	y := g.Op("MatMul", "fc", []string{x, g.Initializer(w)})
 //	g.Output(y, onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(3))
-//	err = g.WriteFile("net.onnx")
+//	info, err := g.WriteFile("net.onnx")
 //
 // [ReadFile] reads such a file back far enough to say what it takes, gives and is made of.
 // Field numbers are those of onnx.proto3 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3).
