@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Speed and memory on this machine, printed as one report. About 15 minutes on two cores, 12 GB of disk below .cache.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+threads=$(nproc)
+data=.cache/bench
+mkdir -p "$data"
+title() { printf '\n## %s\n\n' "$1"; }
+
+title "Machine"
+echo "$(lscpu | sed -n 's/^Model name: *//p'), $(nproc) cores, $(free -g | awk '/^Mem/ {print $2}') GiB, Linux $(uname -r), $(go version | cut -d' ' -f3), toklip $(bin/toklip version | cut -d' ' -f2), $(date +%F)"
+echo "load before: $(cut -d' ' -f1-3 /proc/loadavg)"
+
+python=.cache/bench-venv/bin/python
+if ! $python -c 'import torch, onnx, onnxscript, onnxruntime, PIL' 2>/dev/null; then
+	echo "bench: installing PyTorch, ONNX Runtime and Pillow for comparison into .cache/bench-venv"
+	python3 -m venv .cache/bench-venv
+	$python -m pip install -q --disable-pip-version-check torch==2.9.1 numpy onnx onnxscript onnxruntime==1.30.0 pillow
+fi
+
+title "Import: the full checkpoint, 4.6 GB with its text tower"
+[ -e "$data/s256.safetensors" ] || bin/toklip model synth --preset s256 --checkpoint "$data/s256.safetensors"
+rm -rf "$data/s256"
+bin/toklip model import "$data/s256.safetensors" --out "$data/s256" --precision fp32,int8
+
+title "Networks beside PyTorch, interleaved"
+$python tools/bench/compare.py "$data/s256.safetensors" "$data/s256" --threads "$threads"
+
+title "Resize: 1080p to 256 px beside Pillow, interleaved, one thread"
+$python tools/bench/pillow.py
+
+title "Stages of a frame, overhead over the bare backend, cameras"
+for cameras in 1 2 4; do
+	bin/toklip bench --model "$data/s256" --frames 12 --cameras $cameras
+done
+bin/toklip bench --model "$data/s256" --precision int8 --frames 20
+[ -d "$data/demo" ] || bin/toklip model synth --preset demo --out "$data/demo"
+bin/toklip bench --model "$data/demo" --frames 500
+
+title "Hot paths"
+go test -run '^$' -bench . -benchmem ./engine/... ./capture/... ./api/... ./mqtt/... ./model/... | grep -E '^(Benchmark|pkg|ok)'
