@@ -40,6 +40,13 @@ type layout struct {
 	cropX, cropY  int
 	keptW, keptH  int
 	padX, padY    int
+
+	// verticalFirst is the order of the two passes, which rounding to 8 bits
+	// between them makes visible. Pillow 13 and later take the vertical one first
+	// when the height loses more than twice what the width loses, which is so for
+	// a 9:16 portrait; before, and for all landscape frames that shrink, it is the
+	// horizontal one.
+	verticalFirst bool
 }
 
 func (g Geometry) layout() (layout, error) {
@@ -83,6 +90,7 @@ func (g Geometry) layout() (layout, error) {
 	default:
 		return layout{}, fmt.Errorf("resize mode %d is unknown", uint8(g.Mode))
 	}
+	l.verticalFirst = h > l.height && h-l.height > 2*(w-l.width)
 	return l, nil
 }
 

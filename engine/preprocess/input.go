@@ -7,6 +7,7 @@ import "fmt"
 type input struct {
 	geometry        Geometry
 	across, down    taps
+	verticalFirst   bool
 	colFrom, colTo  int // source columns read: colFrom <= x < colTo
 	rowFrom, rowTo  int // source rows read
 	bytes           int // a pixel, of the rows that line hands out
@@ -19,10 +20,15 @@ type input struct {
 }
 
 // newInput gathers them.
-func newInput(g Geometry, across, down taps) input {
-	in := input{geometry: g, across: across, down: down}
-	in.colFrom, in.colTo = across.span()
-	in.rowFrom, in.rowTo = down.span()
+func newInput(g Geometry, l layout) *input {
+	in := &input{
+		geometry:      g,
+		across:        newTaps(g.Width, l.width, l.cropX, l.keptW),
+		down:          newTaps(g.Height, l.height, l.cropY, l.keptH),
+		verticalFirst: l.verticalFirst,
+	}
+	in.colFrom, in.colTo = in.across.span()
+	in.rowFrom, in.rowTo = in.down.span()
 	in.bytes, in.rgb = g.Format.packed()
 	if g.Format.yuv() {
 		// Chroma belongs to pairs of pixels.

@@ -7,7 +7,7 @@ func kernels() []kernel { return []kernel{kernelGeneric} }
 
 func bestKernel() kernel { return kernelGeneric }
 
-func newRowMaker(_ kernel, in input) rowMaker { return newPortable(in) }
+func newRowMaker(_ kernel, in *input) rowMaker { return newPortable(in) }
 
 func normalize(_ kernel, values *[256]float32, r, g, b []float32, rgb []byte) {
 	normalizePortable(values, r, g, b, rgb)

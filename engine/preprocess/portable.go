@@ -10,23 +10,33 @@ package preprocess
 // the coefficients' absolute sum), so the halves are told apart exactly even
 // when the lower one is negative and borrows.
 type portable struct {
-	input
-	pixels []uint64   // 3 values a source column, of the row pair at hand
-	ring   [][]uint64 // row pairs after the horizontal pass, pair p in slot p % len
+	*input
+	pixels []uint64   // 3 values a source column, of the row pair that goes into the horizontal pass
+	ring   [][]uint64 // row pairs that go into the vertical pass, pair p in slot p % len
 	made   int        // row pairs made of this frame
 	y      int        // next kept row
 	sums   []uint64
+
+	// Only when the vertical pass comes first:
+	pair  []uint64 // two kept rows
+	lines [2][]byte
 }
 
-func newPortable(in input) *portable {
+func newPortable(in *input) *portable {
 	p := &portable{input: in}
-	p.pixels = make([]uint64, 3*(in.colTo-in.colFrom))
-	kept := len(in.across.start)
+	source, kept := 3*(in.colTo-in.colFrom), 3*len(in.across.start)
+	p.pixels = make([]uint64, source)
+	width := kept
+	if in.verticalFirst {
+		width = source
+		p.pair = make([]uint64, kept)
+		p.lines = [2][]byte{make([]byte, source), make([]byte, source)}
+	}
 	p.ring = make([][]uint64, in.down.most()/2+2)
 	for i := range p.ring {
-		p.ring[i] = make([]uint64, 3*kept)
+		p.ring[i] = make([]uint64, width)
 	}
-	p.sums = make([]uint64, 3*kept)
+	p.sums = make([]uint64, width)
 	return p
 }
 
@@ -36,12 +46,42 @@ func (p *portable) begin(src []byte, stride int) {
 }
 
 func (p *portable) next(out []byte) {
-	k := p.down.of(p.y)
-	from := p.down.start[p.y] - p.rowFrom
+	y := p.y
+	p.y++
+	if !p.verticalFirst {
+		p.vertical(out, y)
+		return
+	}
+	if y%2 == 0 {
+		for i := range p.lines {
+			p.vertical(p.lines[i], min(y+i, len(p.down.start)-1))
+		}
+		b := p.lines[1][:len(p.lines[0])]
+		for i, v := range p.lines[0] {
+			p.pixels[i] = uint64(v) | uint64(b[i])<<32
+		}
+		p.horizontal(p.pair)
+	}
+	shift := 32 * (y % 2)
+	out = out[:len(p.pair)]
+	for i, v := range p.pair {
+		out[i] = byte(v >> shift)
+	}
+}
+
+// vertical makes row y of the vertical pass, after the row pairs it needs.
+func (p *portable) vertical(out []byte, y int) {
+	k := p.down.of(y)
+	from := p.down.start[y] - p.rowFrom
 	first, last := from/2, (from+len(k)-1)/2
 	for ; p.made <= last; p.made++ {
-		p.load(p.rowFrom + 2*p.made)
-		p.horizontal(p.ring[p.made%len(p.ring)])
+		slot := p.ring[p.made%len(p.ring)]
+		if p.verticalFirst {
+			p.load(slot, p.rowFrom+2*p.made)
+		} else {
+			p.load(p.pixels, p.rowFrom+2*p.made)
+			p.horizontal(slot)
+		}
 	}
 	for i := range p.sums {
 		p.sums[i] = half << 32
@@ -61,7 +101,6 @@ func (p *portable) next(out []byte) {
 	for i, sum := range p.sums {
 		out[i] = clip(int32((sum-uint64(int32(sum)))>>32) >> precisionBits)
 	}
-	p.y++
 }
 
 // addScaled adds row*k to sums.
@@ -72,12 +111,11 @@ func addScaled(sums, row []uint64, k uint64) {
 	}
 }
 
-// load reads source rows y and y+1 into pixels.
-func (p *portable) load(y int) {
+// load reads source rows y and y+1.
+func (p *portable) load(out []uint64, y int) {
 	var at [linesAtOnce]int
-	src := p.lines(y, 2, &at)
+	src := p.input.lines(y, 2, &at)
 	a, b := src[at[0]:][:p.lineBytes()], src[at[1]:][:p.lineBytes()]
-	out := p.pixels
 	step := p.bytes
 	r, g, bl := p.rgb[0], p.rgb[1], p.rgb[2]
 	for len(a) >= step && len(b) >= step && len(out) >= 3 {
@@ -92,6 +130,7 @@ func (p *portable) load(y int) {
 // horizontal makes the row pair in pixels one of the kept width.
 func (p *portable) horizontal(out []uint64) {
 	for i, start := range p.across.start {
+		// The halves' rounding; they do not disturb each other.
 		const both = half | half<<32
 		var r, g, b uint64 = both, both, both
 		px := p.pixels[3*(start-p.colFrom):]

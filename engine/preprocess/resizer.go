@@ -45,8 +45,7 @@ func newResizer(g Geometry, k kernel) (*Resizer, error) {
 	r := &Resizer{geometry: g, layout: l, kernel: k}
 	r.row = make([]byte, roundUp(3*l.keptW, 32)+rowSlack)
 	r.values = newValues()
-	in := newInput(g, newTaps(g.Width, l.width, l.cropX, l.keptW), newTaps(g.Height, l.height, l.cropY, l.keptH))
-	r.rows = newRowMaker(k, in)
+	r.rows = newRowMaker(k, newInput(g, l))
 	return r, nil
 }
 
