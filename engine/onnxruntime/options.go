@@ -1,0 +1,103 @@
+package onnxruntime
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	ort "github.com/yalue/onnxruntime_go"
+	"golang.org/x/sys/unix"
+)
+
+// Options say how graphs are run. The zero value is good.
+type Options struct {
+	Threads  int  // of each session; 0: PhysicalCores()
+	MaxBatch int  // most frames in one run; 0: 4
+	Overlap  bool // let the tokenizer of the next batch run beside the encoder of this one
+	Spin     bool // let idle threads burn CPU for some milliseconds to start the next operator sooner
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Threads < 0 || o.MaxBatch < 0 {
+		return o, fmt.Errorf("threads %d and max batch %d must not be negative", o.Threads, o.MaxBatch)
+	}
+	if o.Threads == 0 {
+		o.Threads = PhysicalCores()
+	}
+	if o.MaxBatch == 0 {
+		o.MaxBatch = 4
+	}
+	return o, nil
+}
+
+// PhysicalCores is the number of cores this process may use, hardware threads of one
+// core counted once, limits by affinity and control group obeyed; at least 1. More
+// threads than that make matrix products slower.
+func PhysicalCores() int {
+	limit := runtime.GOMAXPROCS(0)
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return limit
+	}
+	return max(1, min(limit, countCores(&set, "/sys/devices/system/cpu")))
+}
+
+// countCores counts cores with a hardware thread in set; a thread whose core is not
+// known counts as one.
+func countCores(set *unix.CPUSet, sys string) int {
+	cores := make(map[string]struct{})
+	n := 0
+	for cpu := range len(set) * 64 {
+		if !set.IsSet(cpu) {
+			continue
+		}
+		siblings, err := os.ReadFile(sys + "/cpu" + strconv.Itoa(cpu) + "/topology/thread_siblings_list")
+		if err != nil {
+			n++
+			continue
+		}
+		cores[strings.TrimSpace(string(siblings))] = struct{}{}
+	}
+	return n + len(cores)
+}
+
+// sessionOptions are the library's, to be destroyed once the session is made.
+func (o Options) sessionOptions() (_ *ort.SessionOptions, err error) {
+	s, err := ort.NewSessionOptions()
+	if err != nil {
+		return nil, fmt.Errorf("make session options: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("set session options: %w", err)
+			s.Destroy()
+		}
+	}()
+	if err = s.SetIntraOpNumThreads(o.Threads); err != nil {
+		return nil, err
+	}
+	if err = s.SetInterOpNumThreads(1); err != nil {
+		return nil, err
+	}
+	if err = s.SetExecutionMode(ort.ExecutionModeSequential); err != nil {
+		return nil, err
+	}
+	if err = s.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll); err != nil {
+		return nil, err
+	}
+	spin := "0"
+	if o.Spin {
+		spin = "1"
+	}
+	for _, entry := range [...][2]string{
+		{"session.intra_op.allow_spinning", spin},
+		{"session.inter_op.allow_spinning", "0"},
+	} {
+		if err = s.AddSessionConfigEntry(entry[0], entry[1]); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
