@@ -41,9 +41,9 @@ type Options struct {
 	// Logger gets the camera's life and the worker's output. Default: discard.
 	Logger *slog.Logger
 	// OnStatus is called with each change of state or reason, in order, from the
-	// goroutine of Run (or of SetEnabled before Run). It must not block.
+	// goroutine of Run. It must not block.
 	OnStatus func(Status)
-	// Slots is how many frames the shared memory holds, 3 to 16, default 4. Slots-2
+	// Slots is how many frames the shared memory holds, 3 to 16, default 6. Slots-2
 	// frames may be held unreleased at a time without loss.
 	Slots int
 
@@ -78,6 +78,8 @@ type Camera struct {
 	wake chan struct{}
 	// ended is closed when nothing more will come.
 	ended chan struct{}
+	// drained tells Run that a frame was taken after the source ended.
+	drained chan struct{}
 	// kick tells Run that enabled changed.
 	kick chan struct{}
 
@@ -101,6 +103,7 @@ func New(o Options) (*Camera, error) {
 		log:     o.Logger.With("camera", o.Name),
 		wake:    make(chan struct{}, 1),
 		ended:   make(chan struct{}),
+		drained: make(chan struct{}, 1),
 		kick:    make(chan struct{}, 1),
 		enabled: true,
 	}
@@ -131,7 +134,7 @@ func (o *Options) complete() error {
 		return fmt.Errorf("camera %q: fps %v is out of range 0 to %d", o.Name, o.FPS, maxFPS)
 	}
 	if o.Slots == 0 {
-		o.Slots = 4
+		o.Slots = 6
 	}
 	if o.Slots < minSlots || o.Slots > maxSlots {
 		return fmt.Errorf("camera %q: %d slots, must be %d to %d", o.Name, o.Slots, minSlots, maxSlots)
@@ -189,10 +192,7 @@ func (c *Camera) SetEnabled(on bool) {
 	c.mu.Lock()
 	c.enabled = on
 	c.mu.Unlock()
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
+	poke(c.kick)
 }
 
 func (c *Camera) isEnabled() bool {
@@ -249,6 +249,9 @@ func (c *Camera) take(f *Frame) bool {
 		return false
 	}
 	c.count.deliver(f)
+	if c.status.Ended {
+		poke(c.drained)
+	}
 	return true
 }
 

@@ -42,8 +42,8 @@ package capture
 // and the reader lets go and loads latest again. So a slot is never written while
 // read, and no side ever waits for the other. Captured is stored after latest.
 //
-// After each published frame the worker adds 1 to an eventfd; the daemon's read
-// takes all that came since, so that notifications coalesce.
+// After each published frame the worker writes a byte to a pipe, unless that is
+// full; the daemon's read takes all that came since, so that notifications coalesce.
 //
 // Slots are whole pages so that a GPU driver can map and pin them one by one.
 
