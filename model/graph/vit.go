@@ -3,6 +3,7 @@ package graph
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/toklip/toklip/model/onnx"
 )
@@ -27,24 +28,30 @@ func (b *builder) encoder() {
 	}))
 	x := b.Op("Gather", "token", []string{table, ids}, onnx.Int("axis", 0))
 	x = b.Op("Add", "positions", []string{x, b.weight(trunk + "pos_embed")})
+	// x is the residual stream, h what the next layer takes: x normalised.
+	h := b.layerNorm("blocks.0/norm1", trunk+"blocks.0.norm1", x)
 	for i := range a.Depth {
-		at := fmt.Sprintf("blocks.%d", i)
-		x = b.block(at, trunk+at, x)
+		name := fmt.Sprintf("blocks.%d", i)
+		key := trunk + name
+		h = b.causalAttention(name+"/attn", key+".attn", h)
+		x, h = b.residualNorm(name+"/attn/residual", x, h, name+"/norm2", key+".norm2")
+		h = b.mlp(name+"/mlp", key+".mlp", h)
+		next := "norm"
+		if i+1 < a.Depth {
+			next = fmt.Sprintf("blocks.%d.norm1", i+1)
+		}
+		x, h = b.residualNorm(name+"/mlp/residual", x, h, strings.Replace(next, ".norm", "/norm", 1), trunk+next)
 	}
-	x = b.layerNorm("norm", trunk+"norm", x)
+	x = h
 	features := b.Rename(x, "features")
 	b.Output(features, onnx.Float32, batch, onnx.Fixed(n), onnx.Fixed(d))
 	b.Output(b.Rename(b.pool(x), "embedding"), onnx.Float32, batch, onnx.Fixed(d))
 }
 
-// block is one transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
-func (b *builder) block(name, key, x string) string {
-	h := b.layerNorm(name+"/norm1", key+".norm1", x)
-	h = b.causalAttention(name+"/attn", key+".attn", h)
-	x = b.Op("Add", name+"/attn/residual", []string{x, h})
-	h = b.layerNorm(name+"/norm2", key+".norm2", x)
-	h = b.mlp(name+"/mlp", key+".mlp", h)
-	return b.Op("Add", name, []string{x, h})
+// residualNorm adds h to the stream x and normalises the sum; it returns both.
+func (b *builder) residualNorm(sumName, x, h, normName, key string) (sum, normalised string) {
+	sum = b.Op("Add", sumName, []string{x, h})
+	return sum, b.layerNorm(normName, key, sum)
 }
 
 func (b *builder) mlp(name, key, x string) string {
