@@ -17,6 +17,7 @@ type input struct {
 	converted       []byte // rows of RGB, for formats that are converted first
 	convertedStride int
 	tables          *yuvTables
+	vectors         *yuvVectors // nil: no kernel
 }
 
 // newInput gathers them.
@@ -66,7 +67,7 @@ func (in *input) lines(y, n int, at *[linesAtOnce]int) []byte {
 			at[i] = at[i-1]
 		default:
 			at[i] = i * in.convertedStride
-			in.convert(from, in.converted[at[i]:at[i]+in.lineBytes()])
+			in.convert(from, in.converted[at[i]:at[i]+in.convertedStride])
 		}
 	}
 	if in.geometry.Format.yuv() {

@@ -12,3 +12,8 @@ func newRowMaker(_ kernel, in *input) rowMaker { return newPortable(in) }
 func normalize(_ kernel, values *[256]float32, r, g, b []float32, rgb []byte) {
 	normalizePortable(values, r, g, b, rgb)
 }
+
+// yuvVectors has no use here.
+type yuvVectors struct{}
+
+func vectorYUV(*yuvVectors, Format, []byte, []byte, []byte) int { return 0 }

@@ -44,6 +44,9 @@ const (
 func newVector(k kernel, in *input) *vector {
 	v := &vector{input: in, kernel: k}
 	kept := len(in.across.start)
+	if in.geometry.Format.yuv() {
+		in.vectors = newYUVVectors(in.geometry.Format)
+	}
 
 	v.tile = make([]byte, (in.colTo-in.colFrom+3)/4*groupBytes)
 	for i := range v.shuffle {
