@@ -99,8 +99,8 @@ type Header struct {
 	// Time of capture, nanoseconds since 1970-01-01 UTC.
 	CaptureWallNs int64 `protobuf:"fixed64,6,opt,name=capture_wall_ns,json=captureWallNs,proto3" json:"capture_wall_ns,omitempty"`
 	// Where capture_wall_ns comes from: "driver" (stamped by the device's driver), "rtp"
-	// (sender's clock of a network camera), "media" (position in a file), "read" (when
-	// the frame was read: includes the delay of the source).
+	// (clock of a network camera), "read" (when the frame was read: includes the delay of
+	// the source), "file" (when a recording's picture was due), "generated" (test pattern).
 	Clock string `protobuf:"bytes,7,opt,name=clock,proto3" json:"clock,omitempty"`
 	// Time of capture, nanoseconds of the node's CLOCK_MONOTONIC. Comparable only
 	// within one boot of the node's machine. 0: unknown.
