@@ -6,7 +6,7 @@ import (
 
 // Resizer turns frames of one Geometry into the network's input. It holds the
 // filter's coefficients and its scratch memory, so that a call allocates
-// nothing; New costs about as much as one frame.
+// nothing; New takes less time than a frame.
 //
 // A Resizer serves one goroutine at a time. It keeps no reference to a frame
 // or a destination after a call.

@@ -27,10 +27,10 @@ type vector struct {
 	// Only when the vertical pass comes first: 8 rows between the passes, what the
 	// horizontal one makes of them, and coefficients that pick one row of a block.
 	between  []byte
-	betwAt   [linesAtOnce]int
+	betweenAt   [linesAtOnce]int
 	last     [2][]byte
 	pick     [4][]byte
-	lastStep int
+	betweenStep int
 }
 
 // rowTaps are the blocks under one output row, and where its coefficients begin.
@@ -89,10 +89,10 @@ func newVector(k kernel, in *input) *vector {
 	v.ring = make([]byte, v.slots*v.blockBytes)
 
 	if in.verticalFirst {
-		v.lastStep = v.chunks*chunkCols + rowSlack
-		v.between = make([]byte, linesAtOnce*v.lastStep)
-		for i := range v.betwAt {
-			v.betwAt[i] = i * v.lastStep
+		v.betweenStep = v.chunks*chunkCols + rowSlack
+		v.between = make([]byte, linesAtOnce*v.betweenStep)
+		for i := range v.betweenAt {
+			v.betweenAt[i] = i * v.betweenStep
 		}
 		for i := range v.last {
 			v.last[i] = make([]byte, roundUp(3*kept, chunkCols)*4+rowSlack)
@@ -117,10 +117,10 @@ func (v *vector) next(out []byte) {
 		return
 	}
 	if y%linesAtOnce == 0 {
-		for i, at := range v.betwAt {
-			v.vertical(v.between[at:at+v.lastStep], min(y+i, len(v.rows)-1))
+		for i, at := range v.betweenAt {
+			v.vertical(v.between[at:at+v.betweenStep], min(y+i, len(v.rows)-1))
 		}
-		v.gather(v.between, &v.betwAt)
+		v.gather(v.between, &v.betweenAt)
 		v.horizontal(v.last[0], v.last[1])
 	}
 	var here [1]int32

@@ -3,7 +3,7 @@ package preprocess
 // yuvVectors are the constants of yuvAVX2, each a vector of its own.
 type yuvVectors struct {
 	luma, u, v     [32]byte // shuffles: the bytes of 8 pixels to 32-bit lanes
-	sixteen, zero  [8]int32
+	sixteen, middle  [8]int32
 	half           [8]int32
 	y              [8]int32
 	vr, vg, ug, ub [8]int32
@@ -21,7 +21,7 @@ func yuvAVX2(rgb, luma, chroma *byte, step, eights int, k *yuvVectors)
 func newYUVVectors(f Format) *yuvVectors {
 	k := new(yuvVectors)
 	for i := range 8 {
-		k.sixteen[i], k.zero[i], k.half[i] = 16, 128, 1<<(yuvShift-1)
+		k.sixteen[i], k.middle[i], k.half[i] = 16, 128, 1<<(yuvShift-1)
 		k.y[i], k.vr[i], k.vg[i], k.ug[i], k.ub[i] = yuvY, yuvVR, yuvVG, yuvUG, yuvUB
 		// Lane i: a byte of the pixel and three zeros.
 		k.luma[4*i], k.u[4*i], k.v[4*i] = byte(i), byte(i&^1), byte(i|1)
