@@ -26,10 +26,10 @@ type vector struct {
 
 	// Only when the vertical pass comes first: 8 rows between the passes, what the
 	// horizontal one makes of them, and coefficients that pick one row of a block.
-	between  []byte
+	between     []byte
 	betweenAt   [linesAtOnce]int
-	last     [2][]byte
-	pick     [4][]byte
+	last        [2][]byte
+	pick        [4][]byte
 	betweenStep int
 }
 

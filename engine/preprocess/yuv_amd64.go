@@ -2,12 +2,12 @@ package preprocess
 
 // yuvVectors are the constants of yuvAVX2, each a vector of its own.
 type yuvVectors struct {
-	luma, u, v     [32]byte // shuffles: the bytes of 8 pixels to 32-bit lanes
-	sixteen, middle  [8]int32
-	half           [8]int32
-	y              [8]int32
-	vr, vg, ug, ub [8]int32
-	rgb            [32]byte // shuffle
+	luma, u, v      [32]byte // shuffles: the bytes of 8 pixels to 32-bit lanes
+	sixteen, middle [8]int32
+	half            [8]int32
+	y               [8]int32
+	vr, vg, ug, ub  [8]int32
+	rgb             [32]byte // shuffle
 }
 
 // yuvAVX2 converts eights*8 pixels to RGB. For every 8 pixels it reads 16 bytes
