@@ -1,0 +1,121 @@
+package onnxruntime_test
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/enginetest"
+	"github.com/toklip/toklip/engine/onnxruntime"
+)
+
+// requireFull skips tests on the full-size model unless they are asked for.
+func requireFull(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv("TOKLIP_FULL") == "" {
+		tb.Skip("TOKLIP_FULL is not set: tests on the full-size model take minutes and gigabytes")
+	}
+}
+
+// memoryChild is set for the process that measures itself.
+const memoryChild = "TOKLIP_TEST_MEMORY"
+
+// TestFullMemory: a process that serves a model takes little more memory than its
+// weights. It measures in a process of its own, so that nothing else counts.
+func TestFullMemory(t *testing.T) {
+	requireFull(t)
+	if os.Getenv(memoryChild) != "" {
+		measureMemory(t, os.Getenv(memoryChild))
+		return
+	}
+	for _, precision := range []string{"fp32", "int8"} {
+		t.Run(precision, func(t *testing.T) {
+			buildModel(t, "s256", precision)
+			cmd := exec.Command(os.Args[0], "-test.run=^TestFullMemory$", "-test.v")
+			keep := os.Getenv("TOKLIP_TEST_MODELS")
+			if keep == "" {
+				keep = models.dir
+			}
+			cmd.Env = append(os.Environ(), memoryChild+"="+precision, "TOKLIP_TEST_MODELS="+keep)
+			out, err := cmd.CombinedOutput()
+			t.Logf("%s", out)
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func measureMemory(t *testing.T, precision string) {
+	m := buildModel(t, "s256", precision)
+	b, err := openRuntime(t).NewBackend(m, onnxruntime.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	loaded := memory(t, "VmRSS")
+	batch := engine.NewBatch(m)
+	for i := range 3 {
+		for stream := range b.Describe().MaxBatch {
+			batch.Add(stream, enginetest.NewFrame(1920, 1080, 0, uint64(10*i+stream)), 0)
+		}
+		if err := engine.Process(b, batch); err != nil {
+			t.Fatal(err)
+		}
+		batch.Clear()
+	}
+	weights := fileSizes(t, m.Tokenizer, m.Encoder)
+	rss := memory(t, "VmRSS")
+	t.Logf("%s, batch %d: weights %d MB; RSS %d MB loaded, %d MB after runs (anonymous %d, files %d), peak %d MB",
+		precision, b.Describe().MaxBatch, weights>>20, loaded>>20, rss>>20, memory(t, "RssAnon")>>20, memory(t, "RssFile")>>20, memory(t, "VmHWM")>>20)
+	if limit := weights + 200<<20; rss > limit {
+		t.Errorf("RSS is %d MB, more than the weights and 200 MB: %d MB", rss>>20, limit>>20)
+	}
+}
+
+// memory is a figure of /proc/self/status, bytes.
+func memory(t *testing.T, key string) int64 {
+	t.Helper()
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		fields := strings.Fields(s.Text())
+		if len(fields) == 3 && fields[0] == key+":" {
+			kb, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kb << 10
+		}
+	}
+	t.Fatalf("no %s in /proc/self/status", key)
+	return 0
+}
+
+// fileSizes is the size of the graphs and their weights, each file counted once.
+func fileSizes(t *testing.T, graphs ...string) int64 {
+	t.Helper()
+	var sum int64
+	for _, g := range graphs {
+		files, err := filepath.Glob(g + "*")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files of %s: %v", g, err)
+		}
+		for _, f := range files {
+			info, err := os.Stat(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += info.Size()
+		}
+	}
+	return sum
+}
