@@ -155,6 +155,14 @@ type selection struct {
 // the selection closes r.
 func Select(r Reader, keep func(name string) bool) Reader { return &selection{r, keep} }
 
+// Metadata is what r says about itself.
+func (s *selection) Metadata() map[string]string {
+	if r, ok := s.Reader.(interface{ Metadata() map[string]string }); ok {
+		return r.Metadata()
+	}
+	return nil
+}
+
 func (s *selection) Tensors() []Info {
 	return slices.DeleteFunc(s.Reader.Tensors(), func(i Info) bool { return !s.keep(i.Name) })
 }

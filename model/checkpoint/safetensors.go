@@ -243,14 +243,15 @@ func (p *headerParser) tensor(name string, base int64) (entry, int64, error) {
 	var dtype *string
 	var shape, offsets []int64
 	for p.dec.More() {
-		t, err := p.token("")
+		field, err := p.token("")
 		if err != nil {
 			return fail(err)
 		}
 		twice := false
-		switch key := t.(string); key {
+		switch field {
 		case "dtype":
 			twice = dtype != nil
+			var t json.Token
 			if t, err = p.token(""); err == nil {
 				s := t.(string)
 				dtype = &s
@@ -262,10 +263,10 @@ func (p *headerParser) tensor(name string, base int64) (entry, int64, error) {
 			twice = offsets != nil
 			offsets, err = p.numbers()
 		default:
-			err = fmt.Errorf("header: unknown field %q; known are dtype, shape and data_offsets", key)
+			err = fmt.Errorf("header: unknown field %q; known are dtype, shape and data_offsets", field)
 		}
 		if twice {
-			err = fmt.Errorf("header: %q is there twice", t)
+			err = fmt.Errorf("header: %q is there twice", field)
 		}
 		if err != nil {
 			return fail(err)
