@@ -191,10 +191,12 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 	if err != nil {
 		return nil, err
 	}
-	written, err := graph.Build(ctx, im.reader, arch, temp, graph.Options{
-		Int8:     slices.Contains(im.opts.Precisions, Int8),
-		Progress: im.progress,
-	})
+	want8 := slices.Contains(im.opts.Precisions, Int8)
+	build := graph.Options{Int8: want8, Progress: im.progress}
+	if want8 {
+		build.Parts = measureParts
+	}
+	written, err := graph.Build(ctx, im.reader, arch, temp, build)
 	if err != nil {
 		return nil, err
 	}
@@ -216,11 +218,21 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 	if m.Text.LogitBias, err = im.scalar("logit_bias", arch.LogitBias); err != nil {
 		return nil, err
 	}
+	var parts []string // of the fp32 encoder, to measure int8 against
 	for _, w := range written {
+		if w.Role == "encoder.part" {
+			parts = append(parts, filepath.Join(temp, w.Graph.Name))
+			continue
+		}
 		m.Graphs = append(m.Graphs, describeGraph(w))
 	}
-	if slices.Contains(im.opts.Precisions, Int8) {
-		if m.Int8, err = im.measure(ctx, m, temp); err != nil {
+	if want8 {
+		if m.Int8, err = im.measure(ctx, m, temp, parts); err != nil {
+			return nil, err
+		}
+	}
+	for _, part := range parts {
+		if err := os.Remove(part); err != nil {
 			return nil, err
 		}
 	}

@@ -8,44 +8,60 @@ import (
 	"path/filepath"
 )
 
-// grids is how many token grids the int8 encoder is measured on.
-const grids = 6
+// How the int8 encoder is measured: on how many token grids, and in how many parts the fp32 encoder runs, so
+// that its weights need not all be in memory.
+const (
+	grids        = 6
+	measureParts = 4
+)
 
-// measure compares the int8 encoder with the fp32 one on token grids that the model's own tokenizer makes of
-// pictures drawn here, and refuses it below the floor.
-func (im *importer) measure(ctx context.Context, m *Manifest, dir string) (*Quality, error) {
-	size := m.Image.Size
-	var images []map[string]Tensor
+// measure compares the int8 encoder with the fp32 one, whose parts are given, on token grids that the model's own
+// tokenizer makes of pictures drawn here, and refuses it below the floor.
+func (im *importer) measure(ctx context.Context, m *Manifest, dir string, parts []string) (*Quality, error) {
+	var inputs []map[string]Tensor
 	for i := range grids {
-		images = append(images, map[string]Tensor{TensorImage: {
-			Shape: []int64{1, 3, int64(size), int64(size)}, Float32: testPicture(size, uint64(i)),
+		inputs = append(inputs, map[string]Tensor{TensorImage: {
+			Shape: []int64{1, 3, int64(m.Image.Size), int64(m.Image.Size)}, Float32: testPicture(m.Image.Size, uint64(i)),
 		}})
 	}
-	run := func(role, precision string, inputs []map[string]Tensor, outputs ...string) ([]map[string]Tensor, error) {
-		im.progress("measure int8: "+role+" "+precision, 0, grids)
-		g, err := m.Graph(role, precision, BackendONNXRuntime)
-		if err != nil {
-			return nil, err
-		}
-		out, err := im.opts.Runner.Run(ctx, filepath.Join(dir, g.File.Name), inputs, outputs)
+	steps, step := int64(len(parts)+2), int64(0)
+	run := func(file string, inputs []map[string]Tensor, outputs ...string) ([]map[string]Tensor, error) {
+		im.progress("measure int8", step, steps)
+		out, err := im.opts.Runner.Run(ctx, file, inputs, outputs)
 		if err != nil {
 			return nil, fmt.Errorf("measure int8: %w", err)
 		}
 		if len(out) != len(inputs) {
-			return nil, fmt.Errorf("measure int8: %d results came for %d inputs of %s", len(out), len(inputs), g.File.Name)
+			return nil, fmt.Errorf("measure int8: %d results came for %d inputs of %s", len(out), len(inputs), filepath.Base(file))
 		}
-		im.progress("measure int8: "+role+" "+precision, grids, grids)
+		step++
+		im.progress("measure int8", step, steps)
 		return out, nil
 	}
-	ids, err := run(RoleTokenizer, FP32, images, TensorIDs)
+	path := func(role, precision string) string {
+		g, _ := m.Graph(role, precision, BackendONNXRuntime)
+		return g.File.Path(dir)
+	}
+	ids, err := run(path(RoleTokenizer, FP32), inputs, TensorIDs)
 	if err != nil {
 		return nil, err
 	}
-	want, err := run(RoleEncoder, FP32, ids, TensorFeatures, TensorEmbedding)
-	if err != nil {
-		return nil, err
+	want := ids
+	for i, part := range parts {
+		outputs := []string{"next_stream"}
+		if i == len(parts)-1 {
+			outputs = []string{TensorFeatures, TensorEmbedding}
+		}
+		if i > 0 {
+			for j := range want {
+				want[j] = map[string]Tensor{"stream": want[j]["next_stream"]}
+			}
+		}
+		if want, err = run(part, want, outputs...); err != nil {
+			return nil, err
+		}
 	}
-	got, err := run(RoleEncoder, Int8, ids, TensorFeatures, TensorEmbedding)
+	got, err := run(path(RoleEncoder, Int8), ids, TensorFeatures, TensorEmbedding)
 	if err != nil {
 		return nil, err
 	}

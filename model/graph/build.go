@@ -18,13 +18,17 @@ type Options struct {
 	// Latents gives the tokenizer a second output "latents" float32[batch,CodeDim,Grid,Grid]: what is
 	// looked up in the codebook, before normalisation.
 	Latents bool
+	// Parts, if above 1, also writes the fp32 encoder in that many parts (fewer if it has fewer blocks),
+	// encoder.part.0.onnx and so on, over the same weights: what one gives as "next_stream" the next takes as
+	// "stream". Run one after another they need a fraction of the memory.
+	Parts int
 	// Progress is called as weights are written: bytes done and in all of a stage, which is named after the graph.
 	Progress func(stage string, done, total int64)
 }
 
 // Written is a graph that [Build] wrote.
 type Written struct {
-	Role     string // "tokenizer", "encoder" or "decoder"
+	Role     string // "tokenizer", "encoder", "decoder" or "encoder.part"
 	Int8     bool
 	Portable bool            // standard operators only, opset 17
 	Graph    onnx.FileInfo   // NAME.onnx
@@ -47,74 +51,88 @@ func Build(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opts O
 	return out, nil
 }
 
-// net adds the network of a role to a graph.
-func (b *builder) net(role string, opts Options) {
+// buildRole writes the fp32 graph of a role and, for the encoder, what else there is of it.
+func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role string, opts Options) ([]Written, error) {
+	job := job{ctx: ctx, r: r, a: a, dir: dir, progress: opts.Progress}
 	switch role {
 	case "tokenizer":
-		b.tokenizer(opts.Latents)
-	case "encoder":
-		b.encoder()
+		w, _, err := job.write("tokenizer", nil, func(b *builder) { b.tokenizer(opts.Latents) })
+		return w, err
 	case "decoder":
-		b.decoder()
+		w, _, err := job.write("decoder", nil, (*builder).decoder)
+		return w, err
 	}
-}
-
-// buildRole writes the fp32 graph of a role and, for the encoder, the int8 one beside it.
-func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role string, opts Options) ([]Written, error) {
-	fp32, err := buildGraph(ctx, r, a, dir, role, false, nil, opts)
-	if err != nil || role != "encoder" || !opts.Int8 {
-		return fp32.list(), err
-	}
-	int8, err := buildGraph(ctx, r, a, dir, role, true, fp32.weights, opts)
-	return append(fp32.list(), int8.list()...), err
-}
-
-type built struct {
-	Written
-	weights *weights
-}
-
-func (b *built) list() []Written {
-	if b == nil {
-		return nil
-	}
-	return []Written{b.Written}
-}
-
-// buildGraph writes one graph and its weights, less those that base holds already.
-func buildGraph(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role string, quantised bool, base *weights, opts Options) (*built, error) {
-	name := role + ".onnx"
-	if quantised {
-		name = role + ".int8.onnx"
-	}
-	// A dry run counts the bytes and finds mistakes before anything is computed.
-	dry := newWeights(ctx, r, &onnx.DataFile{}, base)
-	dry.dry = true
-	b := &builder{Graph: onnx.NewGraph(role), a: a, w: dry, int8: quantised}
-	b.net(role, opts)
-	if _, err := b.Encode(); b.err != nil || err != nil {
-		return nil, errors.Join(b.err, err)
-	}
-	total := dry.bytes
-
-	data, err := onnx.CreateData(filepath.Join(dir, name+".data"))
+	whole := func(b *builder) { b.encoder(0, a.Depth) }
+	out, fp32, err := job.write("encoder", nil, whole)
 	if err != nil {
 		return nil, err
 	}
-	w := newWeights(ctx, r, data, base)
-	if opts.Progress != nil {
-		w.wrote = func(done int64) { opts.Progress(name, done, total) }
+	if opts.Int8 {
+		w, _, err := job.write("encoder.int8", fp32, func(b *builder) { b.int8 = true; whole(b) })
+		if err != nil {
+			return nil, err
+		}
+		w[0].Role, w[0].Int8, w[0].Portable = "encoder", true, false
+		out = append(out, w...)
 	}
-	b = &builder{Graph: onnx.NewGraph(role), a: a, w: w, int8: quantised}
-	b.net(role, opts)
+	for i := range min(opts.Parts, a.Depth) {
+		if opts.Parts < 2 {
+			break
+		}
+		n := min(opts.Parts, a.Depth)
+		b := &builder{Graph: onnx.NewGraph("encoder"), a: a, w: fp32}
+		b.encoder(a.Depth*i/n, a.Depth*(i+1)/n)
+		if b.err != nil {
+			return nil, b.err
+		}
+		info, err := b.WriteFile(filepath.Join(dir, fmt.Sprintf("encoder.part.%d.onnx", i)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Written{Role: "encoder.part", Portable: true, Graph: info, Data: fp32.files})
+	}
+	return out, nil
+}
+
+// job is what building one role takes.
+type job struct {
+	ctx      context.Context
+	r        checkpoint.Reader
+	a        *Arch
+	dir      string
+	progress func(stage string, done, total int64)
+}
+
+// write writes NAME.onnx and NAME.onnx.data, where the weights go that base does not hold already.
+func (j job) write(name string, base *weights, net func(*builder)) ([]Written, *weights, error) {
+	file := name + ".onnx"
+	// A dry run counts the bytes and finds mistakes before anything is computed.
+	dry := newWeights(j.ctx, j.r, nil, base)
+	dry.dry = true
+	b := &builder{Graph: onnx.NewGraph(name), a: j.a, w: dry}
+	net(b)
+	if _, err := b.Encode(); b.err != nil || err != nil {
+		return nil, nil, errors.Join(b.err, err)
+	}
+
+	data, err := onnx.CreateData(filepath.Join(j.dir, file+".data"))
+	if err != nil {
+		return nil, nil, err
+	}
+	w := newWeights(j.ctx, j.r, data, base)
+	if j.progress != nil {
+		w.wrote = func(done int64) { j.progress(file, done, dry.bytes) }
+	}
+	b = &builder{Graph: onnx.NewGraph(name), a: j.a, w: w}
+	net(b)
 	info, err := data.Close()
 	if b.err != nil || err != nil {
-		return nil, errors.Join(b.err, err)
+		return nil, nil, errors.Join(b.err, err)
 	}
 	w.files = append(w.files, info)
-	graph, err := b.WriteFile(filepath.Join(dir, name))
+	graph, err := b.WriteFile(filepath.Join(j.dir, file))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &built{Written{Role: role, Int8: quantised, Portable: !quantised, Graph: graph, Data: w.files}, w}, nil
+	return []Written{{Role: name, Portable: true, Graph: graph, Data: w.files}}, w, nil
 }

@@ -185,7 +185,7 @@ func TestTinyGoldens(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, a := build(t, reader(t), tinyConfig(t), Options{Latents: true, Int8: true})
+			dir, a := build(t, reader(t), tinyConfig(t), Options{Latents: true, Int8: true, Parts: 2})
 			g := openGolden(t, "tiny.npz")
 			n, s := int64(3), int64(64)
 			floats, ids := run(t, filepath.Join(dir, "tokenizer.onnx"), g.floats("images"), []int64{n, 3, s, s}, "image", "ids", "latents")
@@ -195,6 +195,11 @@ func TestTinyGoldens(t *testing.T) {
 			floats, _ = run(t, filepath.Join(dir, "encoder.onnx"), g.ids(), []int64{n, 16}, "ids", "features", "embedding")
 			closeTo(t, "features", floats["features"], g.floats("features"), a.Dim, 2e-4, 0.99999)
 			closeTo(t, "embedding", floats["embedding"], g.floats("embedding"), a.Dim, 2e-4, 0.99999)
+
+			stream, _ := run(t, filepath.Join(dir, "encoder.part.0.onnx"), g.ids(), []int64{n, 16}, "ids", "next_stream")
+			parts, _ := run(t, filepath.Join(dir, "encoder.part.1.onnx"), stream["next_stream"], []int64{n, 16, int64(a.Dim)}, "stream", "features", "embedding")
+			closeTo(t, "features in parts", parts["features"], floats["features"], a.Dim, 1e-6, 0.999999)
+			closeTo(t, "embedding in parts", parts["embedding"], floats["embedding"], a.Dim, 1e-6, 0.999999)
 
 			floats, _ = run(t, filepath.Join(dir, "encoder.int8.onnx"), g.ids(), []int64{n, 16}, "ids", "features", "embedding")
 			closeTo(t, "int8 features", floats["features"], g.floats("features"), a.Dim, 0.05, 0.999)

@@ -27,15 +27,17 @@ func TestPortableGraphs(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	written, err := Build(t.Context(), synthetic(t, "tiny", true), a, dir, Options{Int8: true})
+	written, err := Build(t.Context(), synthetic(t, "tiny", true), a, dir, Options{Int8: true, Parts: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	signature := map[string]string{
-		"tokenizer.onnx":    "image float32[batch,3,64,64] -> ids int32[batch,16]",
-		"encoder.onnx":      "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
-		"encoder.int8.onnx": "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
-		"decoder.onnx":      "ids int32[batch,16] -> image float32[batch,3,64,64]",
+		"tokenizer.onnx":      "image float32[batch,3,64,64] -> ids int32[batch,16]",
+		"encoder.onnx":        "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.int8.onnx":   "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.part.0.onnx": "ids int32[batch,16] -> next_stream float32[batch,16,96]",
+		"encoder.part.1.onnx": "stream float32[batch,16,96] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"decoder.onnx":        "ids int32[batch,16] -> image float32[batch,3,64,64]",
 	}
 	for _, w := range written {
 		m, err := onnx.ReadFile(filepath.Join(dir, w.Graph.Name))

@@ -3,7 +3,6 @@ package graph
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/toklip/toklip/model/onnx"
 )
@@ -16,42 +15,45 @@ const masked = -30000
 // in ONNX Runtime at 256 tokens.
 const causalBands = 1
 
-// encoder is the token encoder: table, causal transformer, final norm, attention pooling.
-func (b *builder) encoder() {
+// encoder is the token encoder: table, causal transformer, final norm, attention pooling. It consists of the blocks
+// from..to; a part that does not begin with the first block takes the residual stream "stream" instead of
+// ids, and one that does not end with the last gives it.
+func (b *builder) encoder(from, to int) {
 	a := b.a
 	n, d := int64(a.Tokens()), int64(a.Dim)
-	batch := onnx.Symbol("batch")
-	ids := b.Input("ids", onnx.Int32, batch, onnx.Fixed(n))
-
-	table := b.constant(b.w.put("token.table", []int64{int64(a.Codebook), d}, func() ([]float32, error) {
-		return tokenTable(b.w, a)
-	}))
-	x := b.Op("Gather", "token", []string{table, ids}, onnx.Int("axis", 0))
-	x = b.Op("Add", "positions", []string{x, b.weight(trunk + "pos_embed")})
-	// x is the residual stream, h what the next layer takes: x normalised.
-	h := b.layerNorm("blocks.0/norm1", trunk+"blocks.0.norm1", x)
-	for i := range a.Depth {
-		name := fmt.Sprintf("blocks.%d", i)
-		key := trunk + name
-		h = b.causalAttention(name+"/attn", key+".attn", h)
-		x, h = b.residualNorm(name+"/attn/residual", x, h, name+"/norm2", key+".norm2")
-		h = b.mlp(name+"/mlp", key+".mlp", h)
-		next := "norm"
-		if i+1 < a.Depth {
-			next = fmt.Sprintf("blocks.%d.norm1", i+1)
-		}
-		x, h = b.residualNorm(name+"/mlp/residual", x, h, strings.Replace(next, ".norm", "/norm", 1), trunk+next)
+	shape := []onnx.Dim{onnx.Symbol("batch"), onnx.Fixed(n), onnx.Fixed(d)}
+	var x string
+	if from == 0 {
+		ids := b.Input("ids", onnx.Int32, shape[:2]...)
+		table := b.constant(b.w.put("token.table", []int64{int64(a.Codebook), d}, func() ([]float32, error) {
+			return tokenTable(b.w, a)
+		}))
+		x = b.Op("Gather", "token", []string{table, ids}, onnx.Int("axis", 0))
+		x = b.Op("Add", "positions", []string{x, b.weight(trunk + "pos_embed")})
+	} else {
+		x = b.Input("stream", onnx.Float32, shape...)
 	}
-	x = h
-	features := b.Rename(x, "features")
-	b.Output(features, onnx.Float32, batch, onnx.Fixed(n), onnx.Fixed(d))
-	b.Output(b.Rename(b.pool(x), "embedding"), onnx.Float32, batch, onnx.Fixed(d))
+	for i := from; i < to; i++ {
+		at := fmt.Sprintf("blocks.%d", i)
+		x = b.block(at, trunk+at, x)
+	}
+	if to < a.Depth {
+		b.Output(b.Rename(x, "next_stream"), onnx.Float32, shape...)
+		return
+	}
+	x = b.layerNorm("norm", trunk+"norm", x)
+	b.Output(b.Rename(x, "features"), onnx.Float32, shape...)
+	b.Output(b.Rename(b.pool(x), "embedding"), onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(d))
 }
 
-// residualNorm adds h to the stream x and normalises the sum; it returns both.
-func (b *builder) residualNorm(sumName, x, h, normName, key string) (sum, normalised string) {
-	sum = b.Op("Add", sumName, []string{x, h})
-	return sum, b.layerNorm(normName, key, sum)
+// block is one transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+func (b *builder) block(name, key, x string) string {
+	h := b.layerNorm(name+"/norm1", key+".norm1", x)
+	h = b.causalAttention(name+"/attn", key+".attn", h)
+	x = b.Op("Add", name+"/attn/residual", []string{x, h})
+	h = b.layerNorm(name+"/norm2", key+".norm2", x)
+	h = b.mlp(name+"/mlp", key+".mlp", h)
+	return b.Op("Add", name, []string{x, h})
 }
 
 func (b *builder) mlp(name, key, x string) string {
