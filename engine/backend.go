@@ -77,7 +77,7 @@ type Item struct {
 	// Err says why this frame alone gave no result; it wraps ErrFrame.
 	Err error
 
-	same bool    // ids equal those of the stream before; kept by the CPU's backend between Submit and Wait
+	same bool    // ids equal those of the stream before; used by the CPU's backend during Wait
 	cam  *Camera // kept by the pipeline
 	at   int64   // time of Offer, ns of CLOCK_MONOTONIC; kept by the pipeline
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,7 +140,7 @@ func (c *cpu) compare(it *Item, ids []int32) {
 	s, r := c.streamOf(it.Stream), it.Result
 	copy(r.IDs, ids)
 	if s.known {
-		it.same = r.Changed.Compare(ids, s.ids) == 0
+		r.Changed.Compare(ids, s.ids)
 	} else {
 		r.Keyframe = true
 		r.Changed.Fill(len(ids))
@@ -170,8 +171,10 @@ func (c *cpu) Wait(b *Batch) error {
 			continue
 		}
 		s := c.streamOf(it.Stream)
-		// After a failed Wait of the batch before there is no last result to share.
-		if it.same && s.last != nil && it.Result.ShareEncoding(s.last) {
+		// Whether the last result is that of the frame Submit compared with is not certain
+		// after a failure between the two, so its own ids decide.
+		if s.last != nil && slices.Equal(s.last.IDs, it.Result.IDs) && it.Result.ShareEncoding(s.last) {
+			it.same = true
 			continue
 		}
 		it.same = false
