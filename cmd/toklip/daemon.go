@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/toklip/toklip/api"
+	"github.com/toklip/toklip/capture"
+	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/onnxruntime"
+	"github.com/toklip/toklip/engine/preprocess"
+	"github.com/toklip/toklip/mqtt"
+)
+
+// daemon is one running node. Its parts are built in the order of the fields and end in the reverse order.
+type daemon struct {
+	cfg     config.Config
+	log     *slog.Logger
+	node    string
+	bootID  string
+	started time.Time
+
+	lock     *nodeLock
+	broker   *mqtt.Broker // nil with a broker outside
+	client   *mqtt.Client
+	model    *openedModel
+	backend  engine.Backend
+	pipeline *engine.Pipeline
+	cameras  []*camera
+	publish  *publisher
+
+	reviewing sync.Mutex // one review at a time, so that an older finding never replaces a newer one
+
+	mu        sync.Mutex
+	state     api.State
+	fault     string // what the backend last failed with; empty while it works
+	assembled bool   // cameras and pipeline are there and do not change any more
+}
+
+// camera is one configured camera with everything that serves it.
+type camera struct {
+	cfg     config.Camera
+	source  capture.Source
+	capture *capture.Camera
+	slot    *engine.Camera
+	feed    *feed
+}
+
+// newDaemon claims the node's name and starts the broker; everything slow happens in run.
+func newDaemon(cfg config.Config, log *slog.Logger) (_ *daemon, err error) {
+	d := &daemon{cfg: cfg, log: log, node: cfg.Node, bootID: newBootID(), started: time.Now()}
+	if d.node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("name the node: %w; set node in the configuration", err)
+		}
+		d.node = api.SanitizeName(host)
+	}
+	if d.lock, err = lockNode(d.node); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	url := cfg.MQTT.Broker
+	if url == "embedded" {
+		d.broker, err = mqtt.NewBroker(mqtt.BrokerOptions{Listen: []string{cfg.MQTT.Listen}, Logger: log.With("part", "broker")})
+		if err != nil {
+			return nil, err
+		}
+		url = d.broker.URL()
+	}
+	password := ""
+	if cfg.MQTT.PasswordFile != "" {
+		text, err := os.ReadFile(cfg.MQTT.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("read mqtt.password_file: %w", err)
+		}
+		password = strings.TrimRight(string(text), "\r\n")
+	}
+	dtype, err := api.ParseDType(cfg.MQTT.EmbeddingType)
+	if err != nil {
+		return nil, err
+	}
+	d.client, err = mqtt.New(mqtt.Options{
+		Broker: url, Prefix: cfg.MQTT.Prefix, Node: d.node, ClientID: cfg.MQTT.ClientID,
+		Username: cfg.MQTT.Username, Password: password,
+		CAFile: cfg.MQTT.CAFile, CertFile: cfg.MQTT.CertFile, KeyFile: cfg.MQTT.KeyFile,
+		JSON: cfg.MQTT.JSON, EmbeddingType: dtype, Normalize: cfg.MQTT.Normalize,
+		Logger: log.With("part", "mqtt"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// run serves until ctx ends. Cameras and pipeline then end before the connection to the broker, so that the last
+// messages and the goodbye still reach it.
+func (d *daemon) run(ctx context.Context) error {
+	defer d.close()
+	d.log.Info("starting", "node", d.node, "version", version, "boot_id", d.bootID)
+
+	// The connection outlives everything that publishes.
+	connection, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	defer disconnect()
+	disconnected := make(chan error, 1)
+	d.setState(api.StateStarting, "loading the model", nil)
+	d.registerCommands()
+	go func() { disconnected <- d.connect(connection) }()
+
+	err := d.serve(ctx)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = nil
+		d.log.Info("stopping")
+	}
+	disconnect()
+	return errors.Join(err, <-disconnected)
+}
+
+// connect holds the connection to the broker until ctx ends. A broker inside lives longer than the connection to it.
+func (d *daemon) connect(ctx context.Context) error {
+	if d.broker == nil {
+		return d.client.Run(ctx)
+	}
+	broker, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- d.broker.Run(broker) }()
+	err := d.client.Run(ctx)
+	stop()
+	return errors.Join(err, <-served)
+}
+
+// serve loads the model and runs cameras and pipeline until ctx ends or one of them fails for good.
+func (d *daemon) serve(ctx context.Context) error {
+	d.reapOrphans(ctx)
+	if err := d.load(); err != nil {
+		return err
+	}
+	defer d.backend.Close()
+
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range d.cameras {
+		if !c.cfg.Enabled {
+			c.capture.SetEnabled(false)
+		}
+		group.Go(func() error { return c.capture.Run(ctx) })
+		group.Go(func() error { return c.feed.run(ctx) })
+	}
+	group.Go(func() error { return d.pipeline.Run(ctx) })
+	group.Go(func() error { return d.report(ctx) })
+	d.review()
+	d.log.Info("ready", "cameras", len(d.cameras), "backend", d.backend.Describe().Name, "precision", d.backend.Describe().Precision)
+	return group.Wait()
+}
+
+// load opens model and backend, makes the pipeline and its cameras, and publishes the birth document.
+func (d *daemon) load() error {
+	backend, err := chooseBackend(d.cfg.Engine.Backend)
+	if err != nil {
+		return err
+	}
+	precision := d.cfg.Engine.Precision
+	if precision == "fp16" {
+		d.log.Warn("fp16 needs TensorRT, which this version does not have; running fp32 on the CPU")
+		precision = "fp32"
+	}
+	if d.model, err = openModel(d.cfg.Model.Path, precision, backend); err != nil {
+		return err
+	}
+	if d.cfg.Model.Verify {
+		if err := d.model.manifest.Verify(context.Background(), d.model.dir, nil); err != nil {
+			return err
+		}
+	}
+	library, err := openRuntime(d.cfg.Engine.ONNXRuntimeLibrary)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	d.backend, err = library.NewBackend(d.model.spec, onnxruntime.Options{
+		Threads: d.cfg.Engine.Threads, MaxBatch: min(d.cfg.Engine.MaxBatch, max(1, len(d.cfg.Cameras))),
+	})
+	if err != nil {
+		return err
+	}
+	d.log.Info("model loaded", "model", d.model.manifest.Name, "backend", d.backend.Describe().Name,
+		"precision", precision, "duration", round(time.Since(begun)))
+	if err := d.assemble(); err != nil {
+		d.backend.Close()
+		return err
+	}
+	return d.client.SetInfo(d.info())
+}
+
+// assemble makes the pipeline and one camera after the other.
+func (d *daemon) assemble() (err error) {
+	d.publish = newPublisher(d.client, d.log, d.header())
+	d.pipeline, err = engine.New(engine.Config{
+		Backend: d.backend, Sink: d.publish, MaxBatch: d.cfg.Engine.MaxBatch,
+		KeyframeInterval: d.cfg.Engine.KeyframeInterval.Std(),
+		OnError:          d.backendFailed, Logger: d.log.With("part", "engine"),
+	})
+	if err != nil {
+		return err
+	}
+	for _, cfg := range d.cfg.Cameras {
+		c, err := d.newCamera(cfg)
+		if err != nil {
+			return fmt.Errorf("camera %s: %w", cfg.Name, err)
+		}
+		d.cameras = append(d.cameras, c)
+		d.publish.add(c.cfg, &c.feed.lost)
+	}
+	d.mu.Lock()
+	d.assembled = true
+	d.mu.Unlock()
+	return nil
+}
+
+func (d *daemon) newCamera(cfg config.Camera) (*camera, error) {
+	source, err := capture.ParseSource(cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	mode, err := preprocess.ParseMode(cfg.Resize)
+	if err != nil {
+		return nil, err
+	}
+	c := &camera{cfg: cfg, source: source}
+	c.capture, err = capture.New(capture.Options{
+		Name: cfg.Name, Source: source, Node: d.node, Version: version, WorkerPath: d.cfg.Capture.Worker,
+		Slots: heldFrames + 2, OpenTimeout: d.cfg.Capture.OpenTimeout.Std(), FrameTimeout: d.cfg.Capture.StallTimeout.Std(),
+		Logger:   d.log.With("part", "capture"),
+		OnStatus: func(capture.Status) { d.review() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.slot, err = d.pipeline.AddCamera(engine.CameraConfig{Name: cfg.Name, MaxFPS: cfg.MaxFPS, Resize: mode}); err != nil {
+		return nil, err
+	}
+	c.feed = newFeed(c.capture, c.slot)
+	return c, nil
+}
+
+// reapOrphans ends workers that a crash of this node left behind: they would hold their cameras.
+func (d *daemon) reapOrphans(ctx context.Context) {
+	ended, err := capture.ReapOrphans(ctx, capture.OrphanOptions{Node: d.node})
+	if err != nil {
+		d.log.Warn("looking for workers left by a crash failed", "error", err)
+	}
+	for _, p := range ended {
+		d.log.Warn("ended a camera worker that a crash had left", "pid", p.PID, "camera", p.Camera)
+	}
+}
+
+// close ends what newDaemon made.
+func (d *daemon) close() {
+	if d.broker != nil {
+		d.broker.Close()
+	}
+	d.lock.release()
+}
+
+// newBootID names this run of the daemon.
+func newBootID() string {
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/toklip/toklip/engine/onnxruntime"
+	"github.com/toklip/toklip/engine/preprocess"
+	"github.com/toklip/toklip/model/npy"
+)
+
+// encoded is one line of `toklip encode`.
+type encoded struct {
+	File      string    `json:"file"`
+	Index     int       `json:"index"` // of the picture in a .npy file; 0 for an image
+	Grid      [2]int    `json:"grid"`  // rows, columns
+	Tokens    []int32   `json:"tokens"`
+	Embedding []float32 `json:"embedding"`          // as the model gives it, not normalised
+	Features  string    `json:"features,omitempty"` // file of the token features, where asked for
+}
+
+func newEncodeCommand() *cobra.Command {
+	var flags backendFlags
+	var features string
+	mode := preprocess.Squash
+	cmd := &cobra.Command{
+		Use:   "encode --model DIR FILE...",
+		Short: "Tokens and embedding of pictures, a JSON object a line",
+		Long: `Computes tokens and embedding of PNG and JPEG files, pre-processed as camera frames are, and of .npy files that hold float32
+[n,3,S,S] in [-1,1], which are taken as they are (n lines). Each line is {"file","index","grid":[rows,cols],"tokens":[...],"embedding":[...]}.`,
+		Example: `  toklip encode --model models/toklip-s-256 photo.jpg
+  toklip encode --model models/toklip-s-256 *.png > tokens.jsonl
+  toklip encode --model models/toklip-s-256 --features out images.npy`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			opened, library, err := flags.open()
+			if err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("resize") {
+				mode = opened.spec.Resize
+			}
+			graphs, err := library.Load(opened.spec, onnxruntime.Options{Threads: flags.threads, MaxBatch: 1})
+			if err != nil {
+				return err
+			}
+			defer graphs.Close()
+			if features != "" {
+				if err := os.MkdirAll(features, 0o755); err != nil {
+					return fmt.Errorf("create --features folder: %w", err)
+				}
+			}
+			out := bufio.NewWriter(cmd.OutOrStdout())
+			e := &fileEncoder{model: opened, graphs: graphs, mode: mode, features: features, written: map[string]string{}, lines: json.NewEncoder(out)}
+			for _, file := range files {
+				if err := cmd.Context().Err(); err != nil {
+					return err
+				}
+				if err := e.file(file); err != nil {
+					return err
+				}
+				// A line is of use as soon as it is there.
+				if err := out.Flush(); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	resizeFlag(cmd, &mode)
+	cmd.Flags().StringVar(&features, "features", "", "write token features, float32 [tokens,width], as .npy files to this `folder`")
+	return cmd
+}
+
+// fileEncoder encodes one file after the other.
+type fileEncoder struct {
+	model    *openedModel
+	graphs   *onnxruntime.Graphs
+	mode     preprocess.Mode
+	features string
+	written  map[string]string // feature files of this run, and from which file
+	lines    *json.Encoder
+}
+
+func (e *fileEncoder) file(path string) error {
+	if strings.EqualFold(filepath.Ext(path), ".npy") {
+		return e.array(path)
+	}
+	in, err := readPicture(path)
+	if err != nil {
+		return err
+	}
+	size := e.model.spec.ImageSize
+	resizer, err := preprocess.New(preprocess.Geometry{Width: in.width, Height: in.height, Format: preprocess.RGB8, Size: size, Mode: e.mode})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	image := make([]float32, 3*size*size)
+	if err := resizer.Tensor(image, in.rgb, 3*in.width); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return e.image(path, 0, image)
+}
+
+// array encodes the pictures of a .npy file, read one at a time.
+func (e *fileEncoder) array(path string) error {
+	in, err := npy.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	size := e.model.spec.ImageSize
+	shape := in.Shape()
+	if len(shape) != 4 || shape[1] != 3 || shape[2] != size || shape[3] != size {
+		return fmt.Errorf("%s: holds %v; this model takes [n,3,%d,%d]", path, shape, size, size)
+	}
+	image := make([]float32, 3*size*size)
+	for i := range shape[0] {
+		if err := in.ReadFloat32(image, int64(i)*int64(len(image))); err != nil {
+			return err
+		}
+		if err := e.image(path, i, image); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *fileEncoder) image(path string, index int, image []float32) error {
+	ids, features, embedding, err := e.graphs.EncodeImage(image)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	spec := e.model.spec
+	line := encoded{File: path, Index: index, Grid: [2]int{spec.Rows, spec.Cols}, Tokens: ids, Embedding: embedding}
+	if e.features != "" {
+		stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		line.Features = filepath.Join(e.features, fmt.Sprintf("%s-%04d.npy", stem, index))
+		if other, taken := e.written[line.Features]; taken {
+			return fmt.Errorf("%s: its features would overwrite those of %s: encode files of equal names into different folders", path, other)
+		}
+		e.written[line.Features] = path
+		if err := npy.WriteFloat32(line.Features, []int{spec.Tokens(), spec.FeatureDim}, features); err != nil {
+			return err
+		}
+	}
+	return e.lines.Encode(line)
+}

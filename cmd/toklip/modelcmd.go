@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/toklip/toklip/model"
+)
+
+func newModelCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "model",
+		Short: "Import, download and inspect models",
+		Args:  args(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newImportCommand(), newPullCommand(), newInfoCommand(), newSynthCommand())
+	return cmd
+}
+
+func newInfoCommand() *cobra.Command {
+	var asJSON, verify bool
+	cmd := &cobra.Command{
+		Use:   "info DIR",
+		Short: "Show what a model folder holds",
+		Long:  "Shows shapes, hashes, licence and files of a model folder. --verify reads every file and compares it with its SHA-256.",
+		Example: `  toklip model info models/toklip-s-256
+  toklip model info --verify models/toklip-s-256
+  toklip model info --json models/toklip-s-256 | jq .embedding_space`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, dirs []string) error {
+			manifest, err := model.Load(dirs[0])
+			if err != nil {
+				return err
+			}
+			if verify {
+				bar := newProgress(cmd.ErrOrStderr(), true)
+				err := manifest.Verify(cmd.Context(), dirs[0], func(done, total int64) { bar.update("verify", done, total) })
+				bar.finish()
+				if err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(manifest)
+			}
+			printManifest(cmd.OutOrStdout(), manifest)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&verify, "verify", false, "compare every file with its SHA-256")
+	return cmd
+}
+
+func printManifest(out io.Writer, m *model.Manifest) {
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(out, "%-16s %s\n", key, fmt.Sprintf(format, args...))
+	}
+	line("name", "%s", m.Name)
+	line("source", "%s", orNone(m.Source))
+	line("licence", "%s", orNone(m.Licence))
+	line("created", "%s", m.Created.Format(time.RFC3339))
+	line("input", "%d x %d px, %s, %s", m.Image.Size, m.Image.Size, m.Image.Resize, m.Image.Interpolation)
+	line("tokens", "%d x %d of %d entries: %s a frame", m.Tokens.Rows, m.Tokens.Cols, m.Tokens.Codebook,
+		byteSize(int64((m.Tokens.Count()*m.Tokens.Bits+7)/8)))
+	line("encoder", "%d blocks, %d heads, features %d, embedding %d", m.Encoder.Depth, m.Encoder.Heads, m.Encoder.FeatureDim, m.Encoder.EmbeddingDim)
+	line("parameters", "%.1f M", float64(m.Parameters)/1e6)
+	line("model hash", "%s", m.ModelHash)
+	line("codebook hash", "%s", m.CodebookHash)
+	line("embedding space", "%s", m.EmbeddingSpace)
+	if m.Int8 != nil {
+		line("int8", "worst cosine to fp32: embedding %.5f, token features %.5f (%d grids, floor %g)",
+			m.Int8.EmbeddingCosine, m.Int8.FeatureCosine, m.Int8.Grids, m.Int8.Floor)
+	}
+	if m.Text.Present {
+		line("text tower", "%d tensors in the checkpoint, not exported by this version", m.Text.Tensors)
+	}
+	for _, g := range m.Graphs {
+		size := g.File.Size
+		for _, d := range g.Data {
+			size += d.Size
+		}
+		line(g.Role, "%s, %s: %s", g.Precision, g.File.Name, byteSize(size))
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "not stated"
+	}
+	return s
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/toklip/toklip/model"
+	"github.com/toklip/toklip/model/checkpoint"
+	"github.com/toklip/toklip/model/graph"
+)
+
+// importFlags are the flags shared by the commands that end in a model folder.
+type importFlags struct {
+	out        string
+	name       string
+	precisions []string
+	floor      float64
+	overwrite  bool
+	library    string
+}
+
+func (f *importFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.out, "out", "", "`folder` to write (required)")
+	cmd.Flags().StringVar(&f.name, "name", "", "`name` in the manifest; the folder's name by default")
+	cmd.Flags().StringSliceVar(&f.precisions, "precision", []string{model.FP32}, "`list` of fp32, int8; fp32 is always made")
+	cmd.Flags().Float64Var(&f.floor, "int8-floor", model.DefaultFloor, "refuse int8 below this `cosine` to fp32")
+	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace an existing model folder")
+	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
+	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func newImportCommand() *cobra.Command {
+	var flags importFlags
+	var configFile, tokenizer, source, licence string
+	cmd := &cobra.Command{
+		Use:   "import CKPT... --out DIR",
+		Short: "Make a model folder of a checkpoint",
+		Long: `Turns a TokLIP checkpoint into ONNX graphs and a manifest. Safetensors and torch zip files are read, in fp32, fp16 or bf16, with
+or without the wrappers that training code leaves (state_dict, model, ema, module.). The VQ tokenizer may come in a file of its own.
+Only tensors are read: a pickle that names anything else is refused. Weights are streamed; memory stays far below the file's size.
+
+Shapes come from the checkpoint. The number of attention heads is not in any shape: it is known for the published widths, other
+models need --config, a JSON file with at least {"heads": N}.`,
+		Example: `  toklip model import TokLIP_S_256.pt --out models/toklip-s-256
+  toklip model import TokLIP_S_256.pt vq_ds16_t2i.pt --out models/toklip-s-256 --precision fp32,int8
+  toklip model import distilled.safetensors --config distilled.json --out models/distilled`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if flags.out == "" {
+				return usageError{fmt.Errorf("--out is missing: name the folder to write")}
+			}
+			opts := model.Options{Source: source, Licence: licence}
+			if opts.Source == "" {
+				opts.Source = strings.Join(baseNames(files), " + ")
+			}
+			if configFile != "" {
+				text, err := os.ReadFile(configFile)
+				if err != nil {
+					return fmt.Errorf("read --config: %w", err)
+				}
+				if opts.Config, err = graph.ParseConfig(text); err != nil {
+					return fmt.Errorf("%s: %w", configFile, err)
+				}
+			}
+			if tokenizer != "" {
+				if _, err := os.Stat(tokenizer); err != nil {
+					return fmt.Errorf("read --tokenizer: %w", err)
+				}
+				fmt.Fprintln(cmd.ErrOrStderr(), "note: --tokenizer belongs to the text tower, which this version does not export; the file is not used")
+			}
+			reader, err := openCheckpoints(files)
+			if err != nil {
+				return err
+			}
+			defer reader.Close()
+			return importModel(cmd.Context(), reader, flags, opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVar(&configFile, "config", "", "JSON `file` with what shapes do not tell: heads, norm_groups")
+	cmd.Flags().StringVar(&tokenizer, "tokenizer", "", "SentencePiece `file` of the text tower (for a later version)")
+	cmd.Flags().StringVar(&source, "source", "", "where the weights come from, for the manifest; the files' names by default")
+	cmd.Flags().StringVar(&licence, "licence", "", "terms of the weights, for the manifest")
+	return cmd
+}
+
+// openCheckpoints opens one checkpoint or merges several.
+func openCheckpoints(files []string) (checkpoint.Reader, error) {
+	var readers []checkpoint.Reader
+	for _, file := range files {
+		reader, err := checkpoint.Open(file)
+		if err != nil {
+			for _, r := range readers {
+				_ = r.Close() // read-only
+			}
+			return nil, err
+		}
+		readers = append(readers, reader)
+	}
+	if len(readers) == 1 {
+		return readers[0], nil
+	}
+	return checkpoint.Merge(readers...)
+}
+
+// importModel imports with a progress bar on stderr and says on out what came of it.
+func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlags, opts model.Options, out, stderr io.Writer) error {
+	begun := time.Now()
+	bar := newProgress(stderr, true)
+	opts.Name, opts.Precisions, opts.Floor, opts.Overwrite = flags.name, flags.precisions, flags.floor, flags.overwrite
+	opts.Progress = bar.update
+	opts.Runner = &graphRunner{library: flags.library}
+	opts.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	manifest, err := model.Import(ctx, reader, flags.out, opts)
+	if err != nil {
+		return err
+	}
+	bar.finish()
+	printManifest(out, manifest)
+	fmt.Fprintf(out, "%-16s %s in %s, peak memory %s\n", "imported", flags.out, round(time.Since(begun)), byteSize(peakMemory()))
+	return nil
+}
+
+func baseNames(files []string) []string {
+	names := make([]string, len(files))
+	for i, file := range files {
+		names[i] = file[strings.LastIndexByte(file, '/')+1:]
+	}
+	return names
+}

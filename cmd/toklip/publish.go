@@ -1,0 +1,133 @@
+package main
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/toklip/toklip/api"
+	"github.com/toklip/toklip/api/toklipv1"
+	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/preprocess"
+	"github.com/toklip/toklip/mqtt"
+)
+
+// publisher hands results of the pipeline to the MQTT client. It is the pipeline's sink.
+type publisher struct {
+	client *mqtt.Client
+	log    *slog.Logger
+	common *toklipv1.Header // what all headers of this run share
+
+	mu      sync.Mutex
+	cameras map[string]*publishing
+}
+
+// publishing is what is kept for one camera. All but the last block is used by Deliver alone.
+type publishing struct {
+	lost   *workerLosses
+	header toklipv1.Header
+	window preprocess.Geometry // that header.Window was computed for
+	frame  mqtt.Frame
+
+	tokens, embedding, features bool // which are published
+
+	// Guarded by publisher.mu.
+	sequence    uint64
+	cells, hits uint64 // seen and changed since metrics last asked
+}
+
+func newPublisher(client *mqtt.Client, log *slog.Logger, common *toklipv1.Header) *publisher {
+	return &publisher{client: client, log: log, common: common, cameras: map[string]*publishing{}}
+}
+
+// add makes the publisher know a camera, before its first frame. lost counts what its worker lost.
+func (p *publisher) add(cfg config.Camera, lost *workerLosses) {
+	to := &publishing{
+		lost: lost, tokens: cfg.Publishes("tokens"), embedding: cfg.Publishes("embedding"), features: cfg.Publishes("features"),
+	}
+	api.CopyHeader(&to.header, p.common)
+	to.header.Camera, to.header.FrameId = cfg.Name, cfg.OpticalFrame()
+	to.header.Stages, to.header.Drops, to.header.Window = new(toklipv1.Stages), new(toklipv1.Drops), new(toklipv1.Window)
+	p.mu.Lock()
+	p.cameras[cfg.Name] = to
+	p.mu.Unlock()
+}
+
+// Deliver implements engine.Sink. It does not block: the client encodes and sends in its own time.
+func (p *publisher) Deliver(r *engine.Result) {
+	p.mu.Lock()
+	to := p.cameras[r.Camera]
+	if to == nil {
+		p.mu.Unlock()
+		return
+	}
+	to.sequence = r.Sequence
+	to.cells += uint64(len(r.IDs))
+	to.hits += uint64(r.Changed.Count())
+	p.mu.Unlock()
+
+	to.describe(r)
+	f := &to.frame
+	*f = mqtt.Frame{Header: &to.header, Rows: r.Model.Rows, Cols: r.Model.Cols, Codebook: r.Model.Codebook, Owner: r}
+	if to.tokens {
+		f.Tokens, f.Changed = r.IDs, r.Changed
+	}
+	if to.embedding {
+		f.Embedding = r.Embedding
+	}
+	if to.features {
+		f.Features = r.Features
+	}
+	r.Retain() // PublishFrame releases it
+	if err := p.client.PublishFrame(f); err != nil {
+		p.log.Error("publishing a frame failed", "camera", r.Camera, "error", err)
+	}
+}
+
+// describe fills the header with what the result says of its frame.
+func (to *publishing) describe(r *engine.Result) {
+	h := &to.header
+	h.Sequence, h.CaptureWallNs, h.CaptureMonoNs, h.Clock = r.Sequence, r.CaptureWall, r.CaptureMono, r.Clock
+	h.Width, h.Height, h.Resize = uint32(r.Width), uint32(r.Height), r.Resize.String()
+	h.Backend, h.Precision = r.Backend, r.Precision
+	h.Keyframe, h.Reused = r.Keyframe, r.Reused
+
+	s := h.Stages
+	s.AgeNs, s.WaitNs, s.PreprocessNs = r.Age.Nanoseconds(), r.Stages.Wait.Nanoseconds(), r.Stages.Preprocess.Nanoseconds()
+	s.TokenizeNs, s.QueueNs, s.EncodeNs = r.Stages.Tokenize.Nanoseconds(), r.Stages.Queue.Nanoseconds(), r.Stages.Encode.Nanoseconds()
+	s.TotalNs = r.Stages.Total.Nanoseconds()
+
+	d := h.Drops
+	d.Capture, d.Queue, d.Rate = to.lost.capture.Load(), r.Drops.Replaced, to.lost.rate.Load()+r.Drops.Rate
+	d.Invalid, d.Failed, d.Closed = to.lost.broken.Load()+r.Drops.Invalid, r.Drops.Failed, r.Drops.Closed
+
+	geometry := preprocess.Geometry{Width: r.Width, Height: r.Height, Format: r.Format, Size: r.Model.ImageSize, Mode: r.Resize}
+	if geometry == to.window {
+		return
+	}
+	mapping, err := geometry.Mapping()
+	if err != nil { // cannot be: the frame went through the same geometry
+		h.Window.Reset()
+		return
+	}
+	size := float64(mapping.Size)
+	w := h.Window
+	w.X, w.Y = mapping.OffsetX*mapping.ScaleX, mapping.OffsetY*mapping.ScaleY
+	w.Width, w.Height = size*mapping.ScaleX, size*mapping.ScaleY
+	to.window = geometry
+}
+
+// changed is the mean share of changed cells since the last call, and the last sequence number.
+func (p *publisher) changed(camera string) (share float64, sequence uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to := p.cameras[camera]
+	if to == nil {
+		return 0, 0
+	}
+	if to.cells > 0 {
+		share = float64(to.hits) / float64(to.cells)
+	}
+	to.cells, to.hits = 0, 0
+	return share, to.sequence
+}

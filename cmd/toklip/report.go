@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/toklip/toklip/api"
+	"github.com/toklip/toklip/api/toklipv1"
+	"github.com/toklip/toklip/capture"
+	"github.com/toklip/toklip/engine"
+)
+
+// info is the birth document.
+func (d *daemon) info() api.Info {
+	m, about := d.model.manifest, d.backend.Describe()
+	info := api.Info{
+		Schema: api.Schema, Version: version, Node: d.node, BootID: d.bootID, StartedNS: d.started.UnixNano(),
+		Model: short(m.ModelHash), ModelName: m.Name, ModelSource: m.Source, ModelLicence: m.Licence,
+		Codebook: short(m.CodebookHash), CodebookSize: m.Tokens.Codebook, BitsPerToken: m.Tokens.Bits,
+		Grid: [2]int{m.Tokens.Rows, m.Tokens.Cols}, ImageSize: m.Image.Size,
+		FeatureDim: m.Encoder.FeatureDim, EmbeddingDim: m.Encoder.EmbeddingDim, EmbeddingSpace: m.EmbeddingSpace,
+		EmbeddingType: d.cfg.MQTT.EmbeddingType, Normalized: d.cfg.MQTT.Normalize,
+		Backend: about.Name, BackendVersion: about.Version, Precision: about.Precision,
+		Cameras: []api.CameraInfo{},
+	}
+	for _, c := range d.cameras {
+		info.Cameras = append(info.Cameras, api.CameraInfo{
+			Name: c.cfg.Name, Source: api.RedactURI(c.cfg.Source), Enabled: c.cfg.Enabled, Resize: c.cfg.Resize,
+			MaxFPS: c.cfg.MaxFPS, Publish: c.cfg.Publish, FrameID: c.cfg.OpticalFrame(),
+		})
+	}
+	return info
+}
+
+// header is what the headers of all messages of this run share.
+func (d *daemon) header() *toklipv1.Header {
+	m := d.model.manifest
+	return &toklipv1.Header{
+		Schema: api.Schema, Node: d.node, BootId: d.bootID,
+		Model: short(m.ModelHash), Codebook: short(m.CodebookHash), EmbeddingSpace: m.EmbeddingSpace,
+		StaleAfterMs: uint32(d.cfg.MQTT.StaleAfter.Std().Milliseconds()),
+	}
+}
+
+// short is the part of a hash that stands in messages.
+func short(hash string) string { return hash[:min(12, len(hash))] }
+
+// setState publishes what the node is doing, if it changed.
+func (d *daemon) setState(state api.NodeState, reason string, progress *api.Progress) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.state.State == state && d.state.Reason == reason && progress == nil {
+		return
+	}
+	since := d.state.SinceNS
+	if d.state.State != state {
+		since = time.Now().UnixNano()
+	}
+	d.state = api.State{State: state, Reason: reason, Progress: progress, SinceNS: since}
+	if err := d.client.SetState(d.state); err != nil {
+		d.log.Error("publishing the state failed", "error", err)
+	}
+}
+
+// backendFailed is told of every batch that the backend failed.
+func (d *daemon) backendFailed(err error) {
+	d.log.Error("backend failed; its frames are lost, the next are tried", "error", err)
+	d.mu.Lock()
+	d.fault = err.Error()
+	d.mu.Unlock()
+	d.review()
+}
+
+// review publishes every camera's status and derives the node's state from cameras and backend.
+func (d *daemon) review() {
+	d.reviewing.Lock()
+	defer d.reviewing.Unlock()
+	var troubles []string
+	for _, c := range d.cameras {
+		status := c.capture.Status()
+		if err := d.client.SetCameraStatus(c.cfg.Name, d.cameraStatus(c, status)); err != nil {
+			d.log.Error("publishing a camera's status failed", "camera", c.cfg.Name, "error", err)
+		}
+		// The first attempt to open a camera is no trouble.
+		troubled := status.State == capture.Stalled || status.State == capture.Connecting && status.Restarts > 0
+		if c.cfg.Enabled && troubled {
+			troubles = append(troubles, fmt.Sprintf("camera %s is %s: %s", c.cfg.Name, status.State, status.Reason))
+		}
+	}
+	d.mu.Lock()
+	if d.fault != "" {
+		if _, failing := d.pipeline.Health(); failing > 0 {
+			troubles = append(troubles, "backend: "+d.fault)
+		} else {
+			d.fault = ""
+		}
+	}
+	d.mu.Unlock()
+	if len(troubles) > 0 {
+		d.setState(api.StateDegraded, strings.Join(troubles, "; "), nil)
+	} else {
+		d.setState(api.StateReady, "", nil)
+	}
+}
+
+func (d *daemon) cameraStatus(c *camera, s capture.Status) api.CameraStatus {
+	sent := d.client.CameraStats(c.cfg.Name)
+	drops := d.drops(c, s, d.engineDrops(c))
+	drops.Publish, drops.Broker = sent.DroppedPublish, sent.DroppedBroker
+	return api.CameraStatus{
+		Status: api.CameraState(s.State), Reason: s.Reason, SinceNS: s.Since.UnixNano(),
+		Counters: api.CameraCounters{Frames: s.Captured, Published: sent.Published, Restarts: s.Restarts, Drops: drops},
+	}
+}
+
+// engineDrops are the pipeline's losses of a camera so far.
+func (d *daemon) engineDrops(c *camera) engine.Drops {
+	var m engine.Metrics
+	d.pipeline.Metrics(&m)
+	for _, cm := range m.Cameras {
+		if cm.Name == c.cfg.Name {
+			return cm.Drops
+		}
+	}
+	return engine.Drops{}
+}
+
+// drops adds up what worker and pipeline lost, by the causes that messages name.
+func (d *daemon) drops(c *camera, s capture.Status, e engine.Drops) api.Drops {
+	return api.Drops{
+		Capture: s.Drops.Superseded + s.Drops.NoSlot + s.Drops.Restart, Queue: e.Replaced,
+		Rate: s.Drops.Rate + e.Rate, Invalid: s.Drops.Broken + e.Invalid, Failed: e.Failed, Closed: e.Closed,
+	}
+}
+
+// report publishes metrics at every interval and keeps statuses and state fresh in between.
+func (d *daemon) report(ctx context.Context) error {
+	ticker := time.NewTicker(d.cfg.MQTT.MetricsInterval.Std())
+	defer ticker.Stop()
+	var before engine.Metrics
+	last, lastCPU := time.Now(), processCPU()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			var m engine.Metrics
+			d.pipeline.Metrics(&m)
+			cpu := processCPU()
+			if err := d.client.PublishMetrics(d.metrics(&m, &before, now, now.Sub(last), cpu-lastCPU)); err != nil {
+				d.log.Error("publishing metrics failed", "error", err)
+			}
+			before, last, lastCPU = m, now, cpu
+			d.review()
+		}
+	}
+}
+
+// metrics says what happened since before.
+func (d *daemon) metrics(m, before *engine.Metrics, now time.Time, interval, cpu time.Duration) api.Metrics {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	sent := d.client.Stats()
+	out := api.Metrics{
+		BootID: d.bootID, TimeNS: now.UnixNano(), UptimeNS: now.Sub(d.started).Nanoseconds(), IntervalNS: interval.Nanoseconds(),
+		Process: api.ProcessMetrics{
+			RSSBytes: residentMemory(os.Getpid()), CPU: cpu.Seconds() / interval.Seconds(), Goroutines: runtime.NumGoroutine(),
+			HeapBytes: memory.HeapAlloc, OpenFiles: openFiles(),
+		},
+		Cameras: map[string]api.CameraMetrics{},
+		MQTT: api.MQTTMetrics{
+			Connected: sent.Connected, Connects: sent.Connects, Published: sent.Published, Bytes: sent.Bytes,
+			Dropped: sent.DroppedPublish + sent.DroppedBroker, Commands: sent.Commands,
+		},
+	}
+	stages := map[string]api.Spread{
+		"age": spread(&m.Age, &before.Age), "wait": spread(&m.Wait, &before.Wait), "queue": spread(&m.Queue, &before.Queue),
+		"preprocess": spread(&m.Prepare, &before.Prepare), "tokenize": spread(&m.Tokenize, &before.Tokenize),
+		"encode": spread(&m.Encode, &before.Encode), "total": spread(&m.Total, &before.Total),
+	}
+	for i, c := range d.cameras {
+		status := c.capture.Status()
+		if status.PID > 0 {
+			out.Process.WorkersRSS += residentMemory(status.PID)
+		}
+		if i >= len(m.Cameras) {
+			continue
+		}
+		cm := m.Cameras[i]
+		var earlier engine.CameraMetrics
+		if i < len(before.Cameras) {
+			earlier = before.Cameras[i]
+		}
+		changed, sequence := d.publish.changed(c.cfg.Name)
+		drops := d.drops(c, status, cm.Drops)
+		sentBy := d.client.CameraStats(c.cfg.Name)
+		drops.Publish, drops.Broker = sentBy.DroppedPublish, sentBy.DroppedBroker
+		results := cm.Results - earlier.Results
+		one := api.CameraMetrics{
+			FPS: float64(results) / interval.Seconds(), CaptureFPS: float64(cm.Offered-earlier.Offered) / interval.Seconds(),
+			Sequence: sequence, ChangedShare: changed, Stages: stages, Drops: drops,
+		}
+		if results > 0 {
+			one.ReusedShare = float64(cm.Reused-earlier.Reused) / float64(results)
+		}
+		out.Cameras[c.cfg.Name] = one
+	}
+	return out
+}
+
+func spread(now, before *engine.Histogram) api.Spread {
+	h := now.Since(before)
+	return api.Spread{P50NS: h.Quantile(0.5).Nanoseconds(), P99NS: h.Quantile(0.99).Nanoseconds(), MaxNS: h.Max().Nanoseconds()}
+}
+
+// processCPU is the CPU time this process has used.
+func processCPU() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// residentMemory is a process's resident set in bytes; 0 if it is gone.
+func residentMemory(pid int) uint64 {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseUint(fields[1], 10, 64)
+	return pages * uint64(os.Getpagesize())
+}
+
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
