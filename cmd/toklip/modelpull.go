@@ -56,7 +56,7 @@ func newPullCommand() *cobra.Command {
 					},
 				})
 				if errors.Is(err, pull.ErrLicenseNotAccepted) {
-					return fmt.Errorf("%w; read the terms above and repeat the command with --accept-license", err)
+					return fmt.Errorf("the terms of %s are not accepted: read them above and repeat the command with --accept-license", entry.Name)
 				}
 				if err != nil {
 					return err

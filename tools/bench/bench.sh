@@ -16,7 +16,7 @@ python=.cache/bench-venv/bin/python
 if ! $python -c 'import torch, onnx, onnxscript, onnxruntime, PIL' 2>/dev/null; then
 	echo "bench: installing PyTorch, ONNX Runtime and Pillow for comparison into .cache/bench-venv"
 	python3 -m venv .cache/bench-venv
-	$python -m pip install -q --disable-pip-version-check torch==2.9.1 numpy onnx onnxscript onnxruntime==1.30.0 pillow
+	$python -m pip install -q --disable-pip-version-check torch==2.9.1 numpy onnx onnxscript onnxruntime==1.30.0 "pillow>=13"
 fi
 
 title "Import: the full checkpoint, 4.6 GB with its text tower"

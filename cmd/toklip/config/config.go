@@ -91,6 +91,14 @@ func (c Camera) Publishes(kind string) bool {
 	return false
 }
 
+// OpticalFrame is the coordinate frame of the camera's optics: its own name where none is given.
+func (c Camera) OpticalFrame() string {
+	if c.FrameID != "" {
+		return c.FrameID
+	}
+	return c.Name
+}
+
 // Default is the configuration of an empty file. It names no camera and no model.
 func Default() Config {
 	return Config{
