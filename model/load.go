@@ -181,7 +181,12 @@ func (m *Manifest) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
-	err = toml.NewEncoder(f).Encode(m)
+	_, err = f.WriteString("# Written by toklip model import. Hashes bind it to the files beside it; change nothing by hand.\n")
+	if err == nil {
+		e := toml.NewEncoder(f)
+		e.Indent = ""
+		err = e.Encode(m)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
