@@ -220,14 +220,14 @@ type output struct {
 	log    *slog.Logger
 	redact func(string) string
 
-	mu   sync.Mutex
-	tail []string
+	mu    sync.Mutex
+	cause string // the first line that looks like the cause of a death
+	last  string
 }
 
 const (
 	outputBurst  = 20 // lines
 	outputPerSec = 5
-	tailLines    = 8
 )
 
 func (o *output) read(r *os.File, exited <-chan struct{}) {
@@ -283,27 +283,25 @@ func (o *output) read(r *os.File, exited <-chan struct{}) {
 func (o *output) keep(line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.tail) == tailLines {
-		o.tail = append(o.tail[:0], o.tail[1:]...)
+	o.last = line
+	if o.cause != "" {
+		return
 	}
-	o.tail = append(o.tail, line)
+	// What the C++ runtime prints of an uncaught exception; the first line of a
+	// Go crash, of a signal and of an assertion.
+	for _, mark := range []string{"what():", "panic:", "fatal error:", "SIGSEGV", "SIGBUS", "Assertion"} {
+		if strings.Contains(line, mark) {
+			o.cause = strings.TrimSpace(line)
+		}
+	}
 }
 
 // lastWords is the line that best tells why a worker died, "" if it said nothing.
 func (o *output) lastWords() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, line := range o.tail {
-		// What the C++ runtime prints of an uncaught exception; the Go runtime's
-		// first line of a crash.
-		for _, mark := range []string{"what():", "terminate called", "panic:", "fatal error:", "SIG"} {
-			if strings.Contains(line, mark) {
-				return line
-			}
-		}
+	if o.cause != "" {
+		return o.cause
 	}
-	if len(o.tail) == 0 {
-		return ""
-	}
-	return o.tail[len(o.tail)-1]
+	return o.last
 }

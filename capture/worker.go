@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -152,7 +153,8 @@ func (w *worker) listen(ctx context.Context, stop context.CancelFunc, orphaned f
 			_ = unix.Close(fd)
 		}
 		if err != nil {
-			if ctx.Err() == nil {
+			// Closed by ourselves: Work ends, or panics and should say so first.
+			if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
 				stop()
 				orphaned()
 			}
@@ -226,10 +228,11 @@ func (w *worker) capture(ctx context.Context, open command, opener Opener) (err 
 		return err
 	}
 	limit := newRateLimit(src.FPS, open.FPS)
+	var last Geometry
 	for ctx.Err() == nil {
 		var dst []byte
 		out := w.out
-		if out != nil {
+		if out != nil && out.Geometry == last {
 			dst = out.begin()
 		}
 		shot, err := g.Grab(ctx, dst)
@@ -240,6 +243,7 @@ func (w *worker) capture(ctx context.Context, open command, opener Opener) (err 
 		if err != nil {
 			return err
 		}
+		last = shot.Geometry
 		w.sequence++
 		if !limit.allow(shot.At.Mono) {
 			w.drops.Rate++

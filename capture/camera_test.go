@@ -1,0 +1,623 @@
+package capture_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/toklip/toklip/capture"
+	"github.com/toklip/toklip/capture/pattern"
+)
+
+// rig is a running camera whose worker is this test binary.
+type rig struct {
+	*capture.Camera
+	t      *testing.T
+	cancel context.CancelFunc
+	done   chan struct{}
+	log    *lines
+
+	mu     sync.Mutex
+	states []capture.Status
+}
+
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// start runs a camera with short timeouts; change may alter them.
+func start(t *testing.T, uri, role string, change func(*capture.Options)) *rig {
+	t.Helper()
+	src, err := capture.ParseSource(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, done: make(chan struct{}), log: &lines{}}
+	o := capture.Options{
+		Name: "cam", Source: src, WorkerPath: self, WorkerEnv: []string{roleVariable + "=" + role},
+		Logger:     slog.New(slog.NewTextHandler(r.log, nil)),
+		StallAfter: 500 * time.Millisecond, FrameTimeout: 1500 * time.Millisecond, SilenceTimeout: 1500 * time.Millisecond,
+		StopTimeout: 500 * time.Millisecond,
+		Backoff:     capture.Backoff{First: 50 * time.Millisecond, Max: 200 * time.Millisecond},
+	}
+	o.OnStatus = func(s capture.Status) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.states = append(r.states, s)
+	}
+	if change != nil {
+		change(&o)
+	}
+	if r.Camera, err = capture.New(o); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() {
+		defer close(r.done)
+		if err := r.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	}()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// stop ends the camera and checks that it did so in time.
+func (r *rig) stop() {
+	began := time.Now()
+	r.cancel()
+	select {
+	case <-r.done:
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("the camera did not end within 20 s")
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		r.t.Errorf("the camera took %v to end, more than 5 s", took)
+	}
+	if r.t.Failed() {
+		r.t.Log(r.log.String())
+	}
+}
+
+// next takes a frame within a generous time.
+func (r *rig) next(f *capture.Frame) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := r.NextInto(ctx, f); err != nil {
+		r.t.Fatalf("next frame: %v\n%s", err, r.log)
+	}
+}
+
+// await waits until a status satisfies ok.
+func (r *rig) await(what string, ok func(capture.Status) bool) capture.Status {
+	r.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s := r.Status()
+		if ok(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited in vain for %s; status %+v\n%s", what, s, r.log)
+		}
+	}
+}
+
+func (r *rig) seen() []capture.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]capture.Status(nil), r.states...)
+}
+
+func is(state capture.State) func(capture.Status) bool {
+	return func(s capture.Status) bool { return s.State == state }
+}
+
+const counter = "test://pattern?name=counter&width=128&height=64&fps=100"
+
+func TestFramesArriveWholeAndInOrder(t *testing.T) {
+	r := start(t, counter, "work:", nil)
+	var f capture.Frame
+	var last, delivered uint64
+	for range 50 {
+		r.next(&f)
+		delivered++
+		n, err := pattern.CounterOf(&f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n != f.Sequence || n <= last {
+			t.Fatalf("frame %d shows %d after %d", f.Sequence, n, last)
+		}
+		last = n
+		if f.Sequence != delivered+f.Drops.Total() {
+			t.Fatalf("frame %d is the %dth delivered, %+v", f.Sequence, delivered, f.Drops)
+		}
+		if f.Width != 128 || f.Height != 64 || f.Stride != 384 || f.Format != capture.BGR8 || f.Clock != capture.ClockGenerated {
+			t.Fatalf("frame %+v", &f)
+		}
+		if age := f.Age(); age < 0 || age > 5*time.Second {
+			t.Errorf("age %v", age)
+		}
+		if off := time.Since(time.Unix(0, f.CaptureWall)); off < 0 || off > 5*time.Second {
+			t.Errorf("captured %v ago by the wall clock", off)
+		}
+		if time.Now().Nanosecond()%3 == 0 {
+			time.Sleep(25 * time.Millisecond) // Fall behind: the newest must win.
+		}
+	}
+	f.Release()
+	s := r.await("online", is(capture.Online))
+	if s.Width != 128 || s.Height != 64 || s.FPS != 100 || s.Format != "BGR8" || s.Clock != "generated" || s.PID == 0 || s.Frames != 50 || s.Restarts != 0 {
+		t.Errorf("status %+v", s)
+	}
+	states := r.seen()
+	var names []string
+	for _, s := range states {
+		names = append(names, string(s.State))
+	}
+	if got := strings.Join(names, " "); !strings.HasPrefix(got, "connecting") || !strings.HasSuffix(got, "online") {
+		t.Errorf("states %s", got)
+	}
+	if err := r.Run(context.Background()); err == nil {
+		t.Error("a second Run was allowed")
+	}
+	r.stop()
+	if err := r.NextInto(context.Background(), &f); !errors.Is(err, capture.ErrStopped) {
+		t.Errorf("Next after the end: %v", err)
+	}
+	if s := r.Status(); s.State != capture.Disabled || s.PID != 0 || s.Captured != s.Frames+s.Drops.Total() {
+		t.Errorf("status after the end %+v", s)
+	}
+}
+
+func TestNextGivesUpWithContext(t *testing.T) {
+	r := start(t, counter, "work:no-picture", nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if f, err := r.Next(ctx); !errors.Is(err, context.DeadlineExceeded) || f != nil {
+		t.Errorf("%v, %v", f, err)
+	}
+}
+
+// TestHammerAcrossProcesses lets a real worker write as fast as it can while
+// frames are held for random times.
+func TestHammerAcrossProcesses(t *testing.T) {
+	r := start(t, "test://pattern?name=counter&width=64&height=40&fps=1000", "work:", func(o *capture.Options) { o.Slots = 5 })
+	frames := make([]capture.Frame, 4)
+	var last uint64
+	taken := 0
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); taken++ {
+		f := &frames[taken%len(frames)]
+		if f.Pixels != nil {
+			if n, err := pattern.CounterOf(f); err != nil || n != f.Sequence {
+				t.Fatalf("held frame %d shows %d, %v", f.Sequence, n, err)
+			}
+		}
+		r.next(f)
+		if n, err := pattern.CounterOf(f); err != nil || n != f.Sequence || n <= last {
+			t.Fatalf("frame %d shows %d after %d, %v", f.Sequence, n, last, err)
+		}
+		last = f.Sequence
+	}
+	if taken < 50 {
+		t.Errorf("only %d frames in 2 s", taken)
+	}
+	t.Logf("%d taken of %d, %+v", taken, last, r.Status().Drops)
+	for i := range frames {
+		frames[i].Release()
+	}
+}
+
+func TestKilledWorkerIsRestarted(t *testing.T) {
+	r := start(t, counter, "work:", nil)
+	var f capture.Frame
+	var last uint64
+	for round := range uint64(3) {
+		r.next(&f)
+		if f.Sequence <= last {
+			t.Fatalf("frame %d after %d: the sequence was reset", f.Sequence, last)
+		}
+		last = f.Sequence
+		s := r.await("a worker", func(s capture.Status) bool { return s.State == capture.Online && s.Restarts == round })
+		// Let frames pass unread: they are lost with the worker and counted.
+		r.await("unread frames", func(now capture.Status) bool { return now.Captured > s.Captured+5 })
+		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		s = r.await("a restart", func(s capture.Status) bool { return s.Restarts == round+1 })
+		if s.Drops.Restart == 0 {
+			t.Errorf("round %d: no frame counted as lost: %+v", round, s.Drops)
+		}
+	}
+	r.next(&f)
+	if f.Sequence != r.Status().Frames+f.Drops.Total() {
+		t.Errorf("frame %d, %d delivered, %+v", f.Sequence, r.Status().Frames, f.Drops)
+	}
+	f.Release()
+	if !strings.Contains(r.log.String(), "signal: killed") {
+		t.Errorf("the log does not say why:\n%s", r.log)
+	}
+}
+
+func TestFrameOutlivesItsWorker(t *testing.T) {
+	r := start(t, counter, "work:", nil)
+	var f capture.Frame
+	r.next(&f)
+	want, err := pattern.CounterOf(&f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if n, err := pattern.CounterOf(&f); err != nil || n != want {
+		t.Errorf("after the end frame %d shows %d, %v", want, n, err)
+	}
+	f.Release()
+}
+
+func TestStoppedWorkerIsKilled(t *testing.T) {
+	r := start(t, counter, "work:", func(o *capture.Options) { o.FrameTimeout = time.Minute })
+	var f capture.Frame
+	r.next(&f)
+	f.Release()
+	pid := r.await("online", is(capture.Online)).PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	r.await("a restart", func(s capture.Status) bool { return s.Restarts == 1 && s.State == capture.Online })
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the stopped worker is still there: %v", err)
+	}
+	found := false
+	for _, s := range r.seen() {
+		found = found || strings.Contains(s.Reason, "hangs: no sign of life")
+	}
+	if !found {
+		t.Errorf("no state told of the silence:\n%s", r.log)
+	}
+}
+
+// faults are workers and sources that go wrong, and the words that must say so.
+func TestFaultsAreToldAndRetried(t *testing.T) {
+	for _, c := range []struct{ role, want string }{
+		{"exit", "exit status 7: the camera driver exploded"},
+		{"garbage", "capture worker sent"},
+		{"protocol", "speaks protocol 99, this program speaks 1: install"},
+		{"version", "is version v0.0.1, this program is v9.9.9: install"},
+		{"no-fd", "announced shared memory and sent none"},
+		{"unsealed", "not sealed against shrinking"},
+		{"bad-header", `begins with "?OKLIPSM"`},
+		{"mute", "did not answer within 1s"},
+		{"helper", "exit status 3"},
+		{"noise", "exit status 4"},
+		{"work:refuse", "device busy: held by PID 1 (cheese)"},
+		{"work:slow-open", "did not open within 1s"},
+		{"work:no-picture", "no picture within 1s"},
+		{"work:stuck", "no frame for 1.5s"},
+		{"work:panic=5", "panic: exception in the driver"},
+		{"work:empty", "without one readable picture"},
+	} {
+		t.Run(c.role, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, counter, c.role, func(o *capture.Options) {
+				o.OpenTimeout, o.PictureTimeout = time.Second, time.Second
+				if c.role == "version" {
+					o.Version = "v9.9.9"
+				}
+			})
+			r.await("two restarts", func(s capture.Status) bool { return s.Restarts >= 2 })
+			found := false
+			for _, s := range r.seen() {
+				found = found || s.State == capture.Connecting && strings.Contains(s.Reason, c.want) && strings.Contains(s.Reason, "next attempt after")
+			}
+			if !found {
+				t.Errorf("no state says %q:\n%s", c.want, r.log)
+			}
+			if log := r.log.String(); strings.Contains(log, "hunter2") {
+				t.Error("the log shows a password")
+			} else if n := strings.Count(log, "worker output"); n > 200 {
+				t.Errorf("%d lines of worker output in the log", n)
+			}
+		})
+	}
+}
+
+func TestStallIsSeenAndHeals(t *testing.T) {
+	r := start(t, counter, "work:pause=20", func(o *capture.Options) { o.FrameTimeout = 10 * time.Second })
+	r.await("stall", is(capture.Stalled))
+	s := r.await("online again", is(capture.Online))
+	if s.Restarts != 0 {
+		t.Errorf("a short stall cost %d restarts", s.Restarts)
+	}
+}
+
+func TestStubbornWorkerIsEndedInTime(t *testing.T) {
+	r := start(t, counter, "stubborn", nil)
+	var f capture.Frame
+	r.next(&f)
+	f.Release()
+	pid := r.await("online", func(s capture.Status) bool { return s.PID != 0 }).PID
+	r.stop() // checks the time
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("worker %d is still there: %v", pid, err)
+	}
+}
+
+func TestGeometryChange(t *testing.T) {
+	r := start(t, counter, "work:resize=10", nil)
+	var f capture.Frame
+	widths := map[int]bool{}
+	var last uint64
+	var held capture.Frame
+	r.next(&held)
+	was, err := pattern.CounterOf(&held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(widths) < 4 && last < 300 {
+		r.next(&f)
+		if _, err := pattern.CounterOf(&f); err != nil {
+			t.Fatal(err)
+		}
+		if f.Sequence <= last {
+			t.Fatalf("frame %d after %d", f.Sequence, last)
+		}
+		last = f.Sequence
+		widths[f.Width] = true
+	}
+	if n, err := pattern.CounterOf(&held); err != nil || n != was {
+		t.Errorf("a frame of the first geometry now shows %d, %v, not %d", n, err, was)
+	}
+	held.Release()
+	f.Release()
+	if s := r.Status(); s.Restarts != 0 || s.Width < 128+2*64 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestEndOfSource(t *testing.T) {
+	r := start(t, counter, "work:eof=5", nil)
+	var f capture.Frame
+	var last uint64
+	for {
+		err := r.NextInto(context.Background(), &f)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = f.Sequence
+		f.Release()
+	}
+	if last != 5 {
+		t.Errorf("the last frame was %d, not 5", last)
+	}
+	<-r.done
+	s := r.Status()
+	if s.State != capture.Disabled || !s.Ended || s.Reason != "the source has ended" || s.Captured != 5 || s.Restarts != 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestLastFrameWaitsForItsReader(t *testing.T) {
+	r := start(t, counter, "work:eof=3", nil)
+	r.await("the end", func(s capture.Status) bool { return s.Ended })
+	var f capture.Frame
+	r.next(&f)
+	if f.Sequence != 3 || f.Drops.Superseded != 2 {
+		t.Errorf("frame %d, %+v", f.Sequence, f.Drops)
+	}
+	f.Release()
+	if err := r.NextInto(context.Background(), &f); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last frame: %v", err)
+	}
+}
+
+func TestBrokenPicturesAreCounted(t *testing.T) {
+	r := start(t, counter, "work:broken=3", nil)
+	var f capture.Frame
+	for f.Sequence < 30 {
+		r.next(&f)
+	}
+	if want := f.Sequence / 3; f.Drops.Broken != want {
+		t.Errorf("frame %d: %d broken, want %d", f.Sequence, f.Drops.Broken, want)
+	}
+	f.Release()
+	if !strings.Contains(r.log.String(), "broken picture") {
+		t.Error("the log says nothing of them")
+	}
+}
+
+func TestRateHintThinsFrames(t *testing.T) {
+	r := start(t, counter, "work:", func(o *capture.Options) { o.FPS = 20 })
+	var f capture.Frame
+	r.next(&f)
+	r.next(&f)
+	first := f.Sequence
+	for range 10 {
+		r.next(&f)
+	}
+	f.Release()
+	if gap := f.Sequence - first; gap < 35 || f.Drops.Rate < 25 {
+		t.Errorf("10 frames at 20 of 100 fps span %d captured ones, %+v", gap, f.Drops)
+	}
+}
+
+func TestSwitchOffAndOn(t *testing.T) {
+	r := start(t, counter, "work:", nil)
+	var f capture.Frame
+	r.next(&f)
+	f.Release()
+	r.SetEnabled(false)
+	s := r.await("disabled", is(capture.Disabled))
+	if s.Reason != "switched off" || s.PID != 0 {
+		t.Errorf("status %+v", s)
+	}
+	before := s.Captured
+	r.SetEnabled(true)
+	r.next(&f)
+	if f.Sequence <= before {
+		t.Errorf("frame %d after %d", f.Sequence, before)
+	}
+	f.Release()
+}
+
+// TestNothingIsLeftBehind counts descriptors, mappings and children over several lives.
+func TestNothingIsLeftBehind(t *testing.T) {
+	life := func() {
+		r := start(t, counter, "work:resize=7", nil)
+		var f capture.Frame
+		for range 20 {
+			r.next(&f)
+		}
+		f.Release()
+		if err := syscall.Kill(r.Status().PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		r.await("restart", func(s capture.Status) bool { return s.Restarts == 1 && s.State == capture.Online })
+		r.stop()
+	}
+	life()
+	fds, maps := openFiles(t), sharedMappings(t)
+	for range 3 {
+		life()
+	}
+	if got := openFiles(t); len(got) > len(fds) {
+		t.Errorf("open descriptors grew from %d to %d:\n%s", len(fds), len(got), strings.Join(got, "\n"))
+	}
+	if got := sharedMappings(t); got != maps {
+		t.Errorf("mappings of shared memory grew from %d to %d", maps, got)
+	}
+	if maps != 0 {
+		t.Errorf("%d mappings of shared memory left", maps)
+	}
+	var status syscall.WaitStatus
+	if pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil); !errors.Is(err, syscall.ECHILD) {
+		t.Errorf("a child is left: pid %d, %v", pid, err)
+	}
+}
+
+func openFiles(t *testing.T) []string {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range list {
+		to, _ := os.Readlink("/proc/self/fd/" + e.Name())
+		out = append(out, e.Name()+" "+to)
+	}
+	return out
+}
+
+func sharedMappings(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(b), "memfd:"+capture.WorkerName)
+}
+
+func TestNextAllocatesNothing(t *testing.T) {
+	r := start(t, "test://pattern?name=still&width=64&height=64&fps=500", "work:", nil)
+	ctx := context.Background()
+	var f capture.Frame
+	r.next(&f)
+	r.await("online", is(capture.Online))
+	// The supervisor's goroutines are counted along; they allocate nothing either.
+	if allocs := testing.AllocsPerRun(200, func() {
+		if err := r.NextInto(ctx, &f); err != nil {
+			t.Error(err)
+		}
+		f.Release()
+	}); allocs >= 1 {
+		t.Errorf("%v allocations a frame", allocs)
+	}
+}
+
+func TestNewRefusesBadOptions(t *testing.T) {
+	src, err := capture.ParseSource("test://pattern")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		o    capture.Options
+		want string
+	}{
+		{capture.Options{Name: "Front Door", Source: src}, "lower-case letters"},
+		{capture.Options{Name: "a"}, "has no source"},
+		{capture.Options{Name: "a", Source: src, FPS: -1}, "fps -1"},
+		{capture.Options{Name: "a", Source: src, Width: 1 << 20}, "out of range"},
+		{capture.Options{Name: "a", Source: src, Slots: 2}, "2 slots"},
+		{capture.Options{Name: "a", Source: src, StallAfter: -1}, "negative timeout"},
+		{capture.Options{Name: "a", Source: src, WorkerPath: "/nowhere/toklip-capture"}, `capture worker "/nowhere/toklip-capture" cannot be run`},
+		{capture.Options{Name: "a", Source: src, WorkerPath: "/dev/null"}, "cannot be run"},
+	} {
+		if _, err := capture.New(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: error %v, want one with %q", c.o, err, c.want)
+		}
+	}
+}
+
+func BenchmarkFrameAge(b *testing.B) {
+	src, err := capture.ParseSource("test://pattern?name=still&width=1920&height=1080&fps=100")
+	if err != nil {
+		b.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cam, err := capture.New(capture.Options{Name: "cam", Source: src, WorkerPath: self, WorkerEnv: []string{roleVariable + "=work:counter"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- cam.Run(ctx) }()
+	var f capture.Frame
+	var total, worst time.Duration
+	for b.Loop() {
+		if err := cam.NextInto(ctx, &f); err != nil {
+			b.Fatal(err)
+		}
+		age := f.Age()
+		total += age
+		worst = max(worst, age)
+		f.Release()
+	}
+	b.ReportMetric(float64(total.Microseconds())/float64(b.N), "µs-age/frame")
+	b.ReportMetric(float64(worst.Microseconds()), "µs-worst-age")
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
