@@ -124,7 +124,7 @@ func TestTinyIsTheReferences(t *testing.T) {
 		header.WriteByte(' ')
 	}
 	h := sha256.New()
-	binary.Write(h, binary.LittleEndian, uint64(header.Len()))
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(header.Len())))
 	h.Write(header.Bytes())
 	h.Write(values.Bytes())
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
