@@ -1,11 +1,9 @@
 package npy
 
 import (
-	"archive/zip"
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,28 +12,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// repoRoot is the folder of go.mod.
-func repoRoot(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above the working directory")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
-func golden(t testing.TB, name string) string {
-	return filepath.Join(repoRoot(t), "testdata", "reference", "golden", name)
-}
 
 // file puts a .npy file together by hand.
 func file(major byte, header string, values []byte) []byte {
@@ -46,77 +22,6 @@ func file(major byte, header string, values []byte) []byte {
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(header)))
 	}
 	return append(append(b, header...), values...)
-}
-
-func TestGoldensLoad(t *testing.T) {
-	paths, err := filepath.Glob(golden(t, "*.npz"))
-	if err != nil || len(paths) != 6 {
-		t.Fatalf("golden archives: %v, %v; want 6", paths, err)
-	}
-	for _, path := range paths {
-		arrays, err := LoadNPZ(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, a := range arrays {
-			if name == "ids" || name == "tokens" {
-				if _, err := a.Int32(); err != nil {
-					t.Errorf("%s %s: %v", path, name, err)
-				}
-			} else if _, err := a.Float32(); err != nil {
-				t.Errorf("%s %s: %v", path, name, err)
-			}
-		}
-	}
-}
-
-// TestGoldenValues checks values against what the reference's text says of them: ids inside the
-// codebook of 512, images in [-1,1], probabilities being the logistic function of the logits.
-func TestGoldenValues(t *testing.T) {
-	tiny, err := LoadNPZ(golden(t, "tiny.npz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, shape := range map[string][]int{
-		"images": {3, 3, 64, 64}, "latents": {3, 8, 4, 4}, "ids": {3, 16}, "margin": {3, 16},
-		"features": {3, 16, 96}, "embedding": {3, 96}, "decoded": {3, 3, 64, 64},
-	} {
-		if tiny[name] == nil || !slices.Equal(tiny[name].Shape(), shape) {
-			t.Errorf("%s: %+v, want shape %v", name, tiny[name], shape)
-		}
-	}
-	ids, err := tiny["ids"].Int32()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if lo, hi := slices.Min(ids), slices.Max(ids); lo < 0 || hi > 511 || lo == hi {
-		t.Errorf("ids from %d to %d", lo, hi)
-	}
-	images, err := tiny["images"].Float32()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Two of the images are divided by their largest absolute value.
-	if lo, hi := slices.Min(images), slices.Max(images); lo < -1 || hi > 1 || max(-lo, hi) != 1 {
-		t.Errorf("images from %v to %v", lo, hi)
-	}
-	text, err := LoadNPZ(golden(t, "tiny_text.npz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	logits, err := text["logits"].Float32()
-	if err != nil {
-		t.Fatal(err)
-	}
-	probs, err := text["probs"].Float32()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range logits {
-		if want := 1 / (1 + math.Exp(-float64(logits[i]))); math.Abs(want-float64(probs[i])) > 1e-6 {
-			t.Errorf("probability %d of logit %v is %v, want %v", i, logits[i], probs[i], want)
-		}
-	}
 }
 
 func TestWriteReadRanges(t *testing.T) {
@@ -167,60 +72,6 @@ func TestWriteReadRanges(t *testing.T) {
 	}
 	if got, err := whole.Float32(); err != nil || !slices.Equal(got, data) {
 		t.Errorf("loaded whole: %v, differs", err)
-	}
-}
-
-// TestBytesAsNumPy writes every array of the goldens again: the bytes are those that NumPy wrote.
-func TestBytesAsNumPy(t *testing.T) {
-	paths, err := filepath.Glob(golden(t, "*.npz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compared := 0
-	for _, path := range paths {
-		z, err := zip.OpenReader(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer z.Close()
-		for _, m := range z.File {
-			r, err := m.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, err := io.ReadAll(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a, err := Read(bytes.NewReader(want))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got bytes.Buffer
-			if _, err := a.WriteTo(&got); err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("%s %s: %q, NumPy wrote %q", path, m.Name, got.Bytes()[:min(got.Len(), 128)], want[:128])
-			}
-			if a.DType() == Float32 {
-				values, err := a.Float32()
-				if err != nil {
-					t.Fatal(err)
-				}
-				one := filepath.Join(t.TempDir(), "a.npy")
-				if err := WriteFloat32(one, a.Shape(), values); err != nil {
-					t.Fatal(err)
-				}
-				if b, err := os.ReadFile(one); err != nil || !bytes.Equal(b, want) {
-					t.Errorf("%s %s: WriteFloat32 differs from NumPy, %v", path, m.Name, err)
-				}
-			}
-			compared++
-		}
-	}
-	if compared < 30 {
-		t.Errorf("only %d arrays", compared)
 	}
 }
 
@@ -448,64 +299,6 @@ func TestFailedWriteLeavesOld(t *testing.T) {
 	}
 }
 
-// archive zips members; a method other than zip.Store or zip.Deflate is written raw under that number.
-func archive(t testing.TB, method uint16, members ...any) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	z.RegisterCompressor(99, func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil })
-	for i := 0; i < len(members); i += 2 {
-		w, err := z.CreateHeader(&zip.FileHeader{Name: members[i].(string), Method: method})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(members[i+1].([]byte)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
-func TestNPZ(t *testing.T) {
-	one := file(1, "{'descr': '<i4', 'fortran_order': False, 'shape': (1,), }", []byte{5, 0, 0, 0})
-	for _, method := range []uint16{zip.Store, zip.Deflate} {
-		data := archive(t, method, "a.npy", one, "sub/b.npy", one)
-		arrays, err := ReadNPZ(bytes.NewReader(data), int64(len(data)))
-		if err != nil || len(arrays) != 2 || arrays["sub/b"] == nil {
-			t.Fatalf("method %d: %v, %v", method, arrays, err)
-		}
-		if v, err := arrays["a"].Int64(); err != nil || !slices.Equal(v, []int64{5}) {
-			t.Errorf("method %d: %v, %v", method, v, err)
-		}
-	}
-	damaged := archive(t, zip.Store, "a.npy", one)
-	damaged[bytes.Index(damaged, []byte("}\x05"))+1] = 6
-	for name, c := range map[string]struct {
-		data []byte
-		text string
-	}{
-		"no zip":      {one, "not a valid zip"},
-		"other file":  {archive(t, zip.Store, "a.txt", one), `"a.txt" is no .npy file`},
-		"twice":       {archive(t, zip.Store, "a.npy", one, "a.npy", one), `two members are called "a.npy"`},
-		"bad array":   {archive(t, zip.Deflate, "a.npy", one[:20]), `member "a.npy": not a valid NumPy file`},
-		"checksum":    {damaged, "checksum"},
-		"method":      {archive(t, 99, "a.npy", one), "unsupported compression"},
-		"cut archive": {archive(t, zip.Store, "a.npy", one)[:60], "not a valid zip"},
-	} {
-		arrays, err := ReadNPZ(bytes.NewReader(c.data), int64(len(c.data)))
-		if err == nil || !strings.Contains(err.Error(), c.text) || arrays != nil {
-			t.Errorf("%s: %v, error %v; want %q", name, arrays, err, c.text)
-		}
-	}
-}
-
 // FuzzRead holds that nothing is returned on error, that what is read was in the file, and that
 // writing it again reads back the same.
 func FuzzRead(f *testing.F) {
@@ -537,24 +330,6 @@ func FuzzRead(f *testing.F) {
 		b, err := Read(&again)
 		if err != nil || b.DType() != a.DType() || !slices.Equal(b.Shape(), a.Shape()) || !bytes.Equal(b.Bytes(), a.Bytes()) {
 			t.Fatalf("%+v came back as %+v, %v", a, b, err)
-		}
-	})
-}
-
-// FuzzReadNPZ holds that nothing is returned on error and no more than deflate can pack into the file.
-func FuzzReadNPZ(f *testing.F) {
-	one := file(1, "{'descr': '<i4', 'fortran_order': False, 'shape': (1,), }", []byte{5, 0, 0, 0})
-	f.Add(archive(f, zip.Store, "a.npy", one))
-	f.Add(archive(f, zip.Deflate, "a.npy", one, "b.npy", one))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		arrays, err := ReadNPZ(bytes.NewReader(data), int64(len(data)))
-		if err != nil && arrays != nil {
-			t.Fatalf("arrays beside the error %v", err)
-		}
-		for name, a := range arrays {
-			if len(a.Bytes()) > len(data)*deflateRatio {
-				t.Fatalf("%q: %d bytes from a file of %d", name, len(a.Bytes()), len(data))
-			}
 		}
 	})
 }

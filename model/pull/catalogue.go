@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -82,6 +81,8 @@ func Find(name string) (Entry, error) {
 	repo, revision, tagged := strings.Cut(repo, "@")
 	if !tagged {
 		revision = DefaultRevision
+	} else if revision == "" {
+		return Entry{}, fmt.Errorf("model %q: no revision after '@'; give a branch, tag or commit, or leave the '@' out", name)
 	}
 	e := Entry{Name: name, Repo: repo, Revision: revision, File: file, Source: DefaultEndpoint + "/" + repo}
 	if err := e.check(); err != nil {
@@ -140,9 +141,12 @@ func plainName(s string) bool {
 	if s == "" || len(s) > 100 || s[0] == '.' || s[0] == '-' {
 		return false
 	}
-	return !slices.ContainsFunc([]byte(s), func(c byte) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.')
-	})
+	for _, c := range []byte(s) {
+		if ('a' > c || c > 'z') && ('A' > c || c > 'Z') && ('0' > c || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
 }
 
 // isSHA256 reports whether s is 64 hexadecimal digits.

@@ -83,17 +83,14 @@ func (d *download) report(phase Phase) func(done, total int64) {
 	}
 }
 
-// existing reports whether dest has this hash already (and size, unless it is negative).
-func (d *download) existing(ctx context.Context, want string, size int64) (bool, error) {
+// existing reports whether dest is there already with this hash.
+func (d *download) existing(ctx context.Context, want string) (bool, error) {
 	info, err := os.Stat(d.dest)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
-	}
-	if size >= 0 && info.Size() != size {
-		return false, nil
 	}
 	got, err := hashFile(ctx, d.dest, info.Size(), d.report(Checking))
 	if err != nil {
@@ -195,7 +192,7 @@ func (d *download) try(parent context.Context) error {
 		return fmt.Errorf("%s sent %s compressed (%q), which was not asked for", resp.Request.URL.Host, d.entry.File, c)
 	}
 
-	whole := int64(-1) // length of the whole file
+	var whole int64 // length of the whole file, -1 if nobody tells
 	switch resp.StatusCode {
 	case http.StatusOK:
 		if whole, err = d.fromStart(resp, said); err != nil {
@@ -206,7 +203,7 @@ func (d *download) try(parent context.Context) error {
 			resp.Body.Close()
 			stall.Stop()
 			d.checked = true
-			if done, err := d.existing(parent, said.sha256, whole); err != nil || done {
+			if done, err := d.existing(parent, said.sha256); err != nil || done {
 				d.commit, d.resumed = said.commit, 0
 				return err
 			}

@@ -43,6 +43,11 @@ func strongETag(tag string) string {
 	if len(tag) < 3 || len(tag) > 256 || tag[0] != '"' || tag[len(tag)-1] != '"' {
 		return ""
 	}
+	for _, c := range []byte(tag[1 : len(tag)-1]) {
+		if c < 0x21 || c == '"' || c == 0x7f { // RFC 9110, 8.8.3
+			return ""
+		}
+	}
 	return tag
 }
 

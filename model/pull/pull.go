@@ -184,7 +184,7 @@ func pull(ctx context.Context, e Entry, o Options, endpoint *url.URL) (_ Result,
 		return Result{}, fmt.Errorf("%q is in the way: not a regular file", d.dest)
 	}
 	if e.SHA256 != "" { // needs no server
-		if done, err := d.existing(ctx, e.SHA256, -1); err != nil || done {
+		if done, err := d.existing(ctx, e.SHA256); err != nil || done {
 			return d.result(ByCatalogue), err
 		}
 	}
