@@ -67,6 +67,7 @@ Figures of a busy machine mean little; ratios mean more than milliseconds.`,
 				flags.threads = onnxruntime.PhysicalCores()
 			}
 			bar := newProgress(cmd.ErrOrStderr(), false)
+			defer bar.abandon()
 			report, err := benchmark(cmd.Context(), opened, library, flags.threads, options, bar)
 			if err != nil {
 				return err
@@ -79,11 +80,11 @@ Figures of a busy machine mean little; ratios mean more than milliseconds.`,
 			return nil
 		},
 	}
-	flags.add(cmd)
+	flags.add(cmd, true)
 	cmd.Flags().IntVar(&options.frames, "frames", options.frames, "`number` of frames of each camera to time, after two that warm up")
 	cmd.Flags().IntVar(&options.cameras, "cameras", options.cameras, "`number` of cameras whose frames come at the same time")
-	cmd.Flags().IntVar(&options.width, "width", options.width, "of a frame, `pixels`")
-	cmd.Flags().IntVar(&options.height, "height", options.height, "of a frame, `pixels`")
+	cmd.Flags().IntVar(&options.width, "width", options.width, "width of a frame, `pixels`")
+	cmd.Flags().IntVar(&options.height, "height", options.height, "height of a frame, `pixels`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

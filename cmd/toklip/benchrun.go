@@ -38,6 +38,8 @@ func (o benchOptions) check() error {
 		return fmt.Errorf("--frames %d is not between 1 and 1000000", o.frames)
 	case o.cameras < 1 || o.cameras > 64:
 		return fmt.Errorf("--cameras %d is not between 1 and 64", o.cameras)
+	case min(o.width, o.height) < 1 || max(o.width, o.height) > preprocess.MaxSourceEdge:
+		return fmt.Errorf("--width %d --height %d: each must lie between 1 and %d", o.width, o.height, preprocess.MaxSourceEdge)
 	}
 	return nil
 }

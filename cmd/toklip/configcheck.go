@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,10 +11,9 @@ import (
 
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Check a configuration file",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "config",
+		Short:   "Check a configuration file",
+		Example: "  toklip config check /etc/toklip/toklip.toml",
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "check FILE...",
@@ -23,14 +23,16 @@ value as FILE:LINE: KEY: what is wrong and what to do. Nothing is started.`,
 		Example: "  toklip config check /etc/toklip/toklip.toml",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, files []string) error {
+			var all []error
 			for _, file := range files {
 				cfg, err := config.Load(file)
 				if err != nil {
-					return err
+					all = append(all, err)
+					continue
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok (%s)\n", file, plural(len(cfg.Cameras), "camera"))
 			}
-			return nil
+			return errors.Join(all...)
 		},
 	})
 	return cmd

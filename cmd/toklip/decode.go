@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,19 +28,30 @@ func newDecodeCommand() *cobra.Command {
   mosquitto_sub -t 'toklip/+/camera/front/tokens/json' -C 1 | toklip decode --model models/toklip-s-256 --tokens - --out now.png`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if tokens == "" || out == "" {
-				return usageError{errors.New("--tokens and --out are both needed")}
+			switch {
+			case tokens == "":
+				return usageError{errors.New("--tokens is missing: name a file with tokens, or - for standard input")}
+			case out == "":
+				return usageError{errors.New("--out is missing: name the PNG file to write")}
 			}
-			ids, err := readTokens(tokens, cmd.InOrStdin())
-			if err != nil {
+			if err := checkPNGName(out); err != nil {
 				return err
 			}
 			opened, library, err := flags.open()
 			if err != nil {
 				return err
 			}
-			if len(ids) != opened.spec.Tokens() {
-				return fmt.Errorf("%s: %d tokens; this model's grid of %dx%d has %d", tokens, len(ids), opened.spec.Rows, opened.spec.Cols, opened.spec.Tokens())
+			frame, err := readTokens(tokens, cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			ids := *frame.Tokens
+			if hash := frame.Header.Model; hash != "" && !strings.HasPrefix(opened.manifest.ModelHash, hash) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: these tokens were made with model %s, and %s is %s: unless both share a codebook the picture means nothing\n",
+					hash, opened.dir, short(opened.manifest.ModelHash))
+			}
+			if spec := opened.spec; len(ids) != spec.Tokens() || frame.Grid != nil && *frame.Grid != [2]int{spec.Rows, spec.Cols} {
+				return fmt.Errorf("%s: %s; this model's grid of %dx%d has %d: were they made with another model?", tokens, frame, spec.Rows, spec.Cols, spec.Tokens())
 			}
 			decoder, err := library.LoadDecoder(opened.spec, onnxruntime.Options{Threads: flags.threads})
 			if err != nil {
@@ -53,16 +65,35 @@ func newDecodeCommand() *cobra.Command {
 			return writePNG(out, opened.spec.ImageSize, opened.spec.ImageSize, rgb)
 		},
 	}
-	flags.add(cmd)
+	flags.add(cmd, false)
 	cmd.Flags().StringVar(&tokens, "tokens", "", "JSON `file` with the ids, or - for standard input (required)")
 	cmd.Flags().StringVar(&out, "out", "", "PNG `file` to write (required)")
 	return cmd
 }
 
-// readTokens reads ids from {"tokens":[...]} or [...]. Of several lines the first counts.
-func readTokens(path string, stdin io.Reader) ([]int32, error) {
+// tokenFrame is what is used of a line of `toklip encode` or of a message.
+type tokenFrame struct {
+	Header struct {
+		Model string `json:"model"` // first digits of the model's hash
+	} `json:"header"`
+	Grid   *[2]int  `json:"grid"`
+	Tokens *[]int32 `json:"tokens"`
+}
+
+// String says how many tokens there are.
+func (f *tokenFrame) String() string {
+	if f.Grid == nil {
+		return plural(len(*f.Tokens), "token")
+	}
+	return fmt.Sprintf("%s in a grid of %dx%d", plural(len(*f.Tokens), "token"), f.Grid[0], f.Grid[1])
+}
+
+// readTokens reads {"tokens":[...]} or [...]; the result has tokens. Of several lines the first counts.
+func readTokens(path string, stdin io.Reader) (*tokenFrame, error) {
 	in := stdin
-	if path != "-" {
+	if path == "-" {
+		path = "standard input"
+	} else {
 		file, err := os.Open(path)
 		if err != nil {
 			return nil, fmt.Errorf("read tokens: %w", err)
@@ -71,21 +102,21 @@ func readTokens(path string, stdin io.Reader) ([]int32, error) {
 		in = file
 	}
 	var first json.RawMessage
-	if err := json.NewDecoder(io.LimitReader(in, maxTokenFile)).Decode(&first); err != nil {
-		return nil, fmt.Errorf("read tokens %s: %w", path, err)
+	err := json.NewDecoder(io.LimitReader(in, maxTokenFile)).Decode(&first)
+	if errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read tokens: %s is empty", path)
 	}
-	var ids []int32
-	if err := json.Unmarshal(first, &ids); err == nil {
-		return ids, nil
+	var frame tokenFrame
+	if err == nil && first[0] == '[' {
+		err = json.Unmarshal(first, &frame.Tokens)
+	} else if err == nil {
+		err = json.Unmarshal(first, &frame)
 	}
-	var line struct {
-		Tokens *[]int32 `json:"tokens"`
+	if err != nil {
+		return nil, fmt.Errorf("read tokens: %s: %w", path, err)
 	}
-	if err := json.Unmarshal(first, &line); err != nil {
-		return nil, fmt.Errorf("read tokens %s: %w", path, err)
+	if frame.Tokens == nil {
+		return nil, fmt.Errorf("read tokens: %s: neither an array of ids nor an object with \"tokens\"", path)
 	}
-	if line.Tokens == nil {
-		return nil, fmt.Errorf("read tokens %s: neither an array of ids nor an object with \"tokens\"", path)
-	}
-	return *line.Tokens, nil
+	return &frame, nil
 }

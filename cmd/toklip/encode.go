@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -33,7 +33,12 @@ func newEncodeCommand() *cobra.Command {
 		Use:   "encode --model DIR FILE...",
 		Short: "Tokens and embedding of pictures, a JSON object a line",
 		Long: `Computes tokens and embedding of PNG and JPEG files, pre-processed as camera frames are, and of .npy files that hold float32
-[n,3,S,S] in [-1,1], which are taken as they are (n lines). Each line is {"file","index","grid":[rows,cols],"tokens":[...],"embedding":[...]}.`,
+[n,3,S,S] in [-1,1], which are taken as they are (n lines). Each line is
+
+  {"file","index","grid":[rows,cols],"tokens":[...],"embedding":[...]}
+
+Tokens stand row by row. The embedding is as the model gives it, not normalised.
+Rotation in a photo's EXIF data is not applied. The first file that cannot be encoded ends the command; the lines before it stand.`,
 		Example: `  toklip encode --model models/toklip-s-256 photo.jpg
   toklip encode --model models/toklip-s-256 *.png > tokens.jsonl
   toklip encode --model models/toklip-s-256 --features out images.npy`,
@@ -56,25 +61,20 @@ func newEncodeCommand() *cobra.Command {
 					return fmt.Errorf("create --features folder: %w", err)
 				}
 			}
-			out := bufio.NewWriter(cmd.OutOrStdout())
-			e := &fileEncoder{model: opened, graphs: graphs, mode: mode, features: features, written: map[string]string{}, lines: json.NewEncoder(out)}
+			e := &fileEncoder{model: opened, graphs: graphs, mode: mode, features: features, written: map[string]string{}, lines: json.NewEncoder(cmd.OutOrStdout())}
+			e.lines.SetEscapeHTML(false) // file names stay readable
 			for _, file := range files {
-				if err := cmd.Context().Err(); err != nil {
-					return err
-				}
-				if err := e.file(file); err != nil {
-					return err
-				}
-				// A line is of use as soon as it is there.
-				if err := out.Flush(); err != nil {
+				if err := e.file(cmd.Context(), file); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}
-	flags.add(cmd)
+	flags.add(cmd, true)
 	resizeFlag(cmd, &mode)
+	resize := cmd.Flags().Lookup("resize")
+	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
 	cmd.Flags().StringVar(&features, "features", "", "write token features, float32 [tokens,width], as .npy files to this `folder`")
 	return cmd
 }
@@ -89,9 +89,9 @@ type fileEncoder struct {
 	lines    *json.Encoder
 }
 
-func (e *fileEncoder) file(path string) error {
+func (e *fileEncoder) file(ctx context.Context, path string) error {
 	if strings.EqualFold(filepath.Ext(path), ".npy") {
-		return e.array(path)
+		return e.array(ctx, path)
 	}
 	in, err := readPicture(path)
 	if err != nil {
@@ -106,11 +106,11 @@ func (e *fileEncoder) file(path string) error {
 	if err := resizer.Tensor(image, in.rgb, 3*in.width); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return e.image(path, 0, image)
+	return e.image(ctx, path, 0, image)
 }
 
 // array encodes the pictures of a .npy file, read one at a time.
-func (e *fileEncoder) array(path string) error {
+func (e *fileEncoder) array(ctx context.Context, path string) error {
 	in, err := npy.Open(path)
 	if err != nil {
 		return err
@@ -119,21 +119,38 @@ func (e *fileEncoder) array(path string) error {
 	size := e.model.spec.ImageSize
 	shape := in.Shape()
 	if len(shape) != 4 || shape[1] != 3 || shape[2] != size || shape[3] != size {
-		return fmt.Errorf("%s: holds %v; this model takes [n,3,%d,%d]", path, shape, size, size)
+		return fmt.Errorf("%s: holds %s %v; this model takes float32 [n,3,%d,%d]", path, in.DType(), shape, size, size)
 	}
 	image := make([]float32, 3*size*size)
 	for i := range shape[0] {
 		if err := in.ReadFloat32(image, int64(i)*int64(len(image))); err != nil {
 			return err
 		}
-		if err := e.image(path, i, image); err != nil {
+		if err := checkNormalised(image); err != nil {
+			return fmt.Errorf("%s: image %d: %w", path, i, err)
+		}
+		if err := e.image(ctx, path, i, image); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *fileEncoder) image(path string, index int, image []float32) error {
+// checkNormalised refuses values no normalised image has: the networks would give tokens of them all the same.
+func checkNormalised(image []float32) error {
+	const rounding = 1e-3
+	for i, v := range image {
+		if !(v >= -1-rounding && v <= 1+rounding) {
+			return fmt.Errorf("value %g at element %d is not in [-1,1]: of levels 0 to 255 make x/127.5 - 1", v, i)
+		}
+	}
+	return nil
+}
+
+func (e *fileEncoder) image(ctx context.Context, path string, index int, image []float32) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	ids, features, embedding, err := e.graphs.EncodeImage(image)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -25,10 +25,14 @@ const (
 	exitConfig  = 3 // the configuration file is not usable
 )
 
+// unversioned is the version of a program that was built without the Makefile.
+const unversioned = "devel"
+
 // version is set by the linker (Makefile).
-var version = "devel"
+var version = unversioned
 
 func main() {
+	version = programVersion()
 	// The first SIGINT or SIGTERM ends everything in order; a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -46,16 +50,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "toklip: %v\n", err)
 	var usage usageError
 	var configuration *config.Error
 	switch {
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "Try '%s --help'.\n", command.CommandPath())
+		fmt.Fprintf(stderr, "toklip: %v\nTry '%s --help'.\n", err, command.CommandPath())
 		return exitUsage
 	case errors.As(err, &configuration):
+		// Every line begins with FILE:LINE, as editors want it.
+		fmt.Fprintln(stderr, err)
 		return exitConfig
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "toklip: interrupted")
+		return exitFailure
 	}
+	fmt.Fprintf(stderr, "toklip: %v\n", err)
 	return exitFailure
 }
 
@@ -64,12 +73,18 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// args wraps one of cobra's checks so that its error counts as a usage error.
+// args wraps one of cobra's checks so that its error counts as a usage error and names the argument that is too many, or
+// shows what the command takes.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
+		if check(cmd, args) == nil {
+			return nil
 		}
-		return nil
+		for n := len(args) - 1; n >= 0; n-- {
+			if check(cmd, args[:n]) == nil {
+				return usageError{fmt.Errorf("unexpected argument %q", args[n])}
+			}
+		}
+		return usageError{fmt.Errorf("an argument is missing: %s", cmd.UseLine())}
 	}
 }

@@ -15,8 +15,8 @@ func newModelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model",
 		Short: "Import, download and inspect models",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  toklip model pull TokLIP_S_256 --accept-license
+  toklip model info models/TokLIP_S_256`,
 	}
 	cmd.AddCommand(newImportCommand(), newPullCommand(), newInfoCommand(), newSynthCommand())
 	return cmd
@@ -39,16 +39,19 @@ func newInfoCommand() *cobra.Command {
 			}
 			if verify {
 				bar := newProgress(cmd.ErrOrStderr(), true)
-				err := manifest.Verify(cmd.Context(), dirs[0], func(done, total int64) { bar.update("verify", done, total) })
-				bar.finish()
-				if err != nil {
+				defer bar.abandon()
+				if err := manifest.Verify(cmd.Context(), dirs[0], func(done, total int64) { bar.update("verify", done, total) }); err != nil {
 					return err
 				}
+				bar.finish()
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(manifest)
 			}
 			printManifest(cmd.OutOrStdout(), manifest)
+			if verify {
+				fmt.Fprintf(cmd.OutOrStdout(), "%-16s every file has its SHA-256\n", "verified")
+			}
 			return nil
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,22 +24,24 @@ type importFlags struct {
 	precisions []string
 	floor      float64
 	overwrite  bool
+	config     string
 	library    string
 }
 
 func (f *importFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.out, "out", "", "`folder` to write (required)")
 	cmd.Flags().StringVar(&f.name, "name", "", "`name` in the manifest; the folder's name by default")
-	cmd.Flags().StringSliceVar(&f.precisions, "precision", []string{model.FP32}, "`list` of fp32, int8; fp32 is always made")
-	cmd.Flags().Float64Var(&f.floor, "int8-floor", model.DefaultFloor, "refuse int8 below this `cosine` to fp32")
+	cmd.Flags().StringSliceVar(&f.precisions, "precision", []string{model.FP32}, "`list` of fp32 and int8, with commas; fp32 is always made")
+	cmd.Flags().Float64Var(&f.floor, "int8-floor", model.DefaultFloor, "refuse int8 whose worst `cosine` to fp32 is below")
 	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace an existing model folder")
+	cmd.Flags().StringVar(&f.config, "config", "", "JSON `file` with what shapes do not tell: heads, norm_groups")
 	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
 	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func newImportCommand() *cobra.Command {
 	var flags importFlags
-	var configFile, tokenizer, source, licence string
+	var tokenizer, source, licence string
 	cmd := &cobra.Command{
 		Use:   "import CKPT... --out DIR",
 		Short: "Make a model folder of a checkpoint",
@@ -56,18 +59,13 @@ models need --config, a JSON file with at least {"heads": N}.`,
 			if flags.out == "" {
 				return usageError{fmt.Errorf("--out is missing: name the folder to write")}
 			}
-			opts := model.Options{Source: source, Licence: licence}
+			hints, err := flags.check()
+			if err != nil {
+				return err
+			}
+			opts := model.Options{Source: source, Licence: licence, Config: hints}
 			if opts.Source == "" {
 				opts.Source = strings.Join(baseNames(files), " + ")
-			}
-			if configFile != "" {
-				text, err := os.ReadFile(configFile)
-				if err != nil {
-					return fmt.Errorf("read --config: %w", err)
-				}
-				if opts.Config, err = graph.ParseConfig(text); err != nil {
-					return fmt.Errorf("%s: %w", configFile, err)
-				}
 			}
 			if tokenizer != "" {
 				if _, err := os.Stat(tokenizer); err != nil {
@@ -84,36 +82,70 @@ models need --config, a JSON file with at least {"heads": N}.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&configFile, "config", "", "JSON `file` with what shapes do not tell: heads, norm_groups")
 	cmd.Flags().StringVar(&tokenizer, "tokenizer", "", "SentencePiece `file` of the text tower (for a later version)")
-	cmd.Flags().StringVar(&source, "source", "", "where the weights come from, for the manifest; the files' names by default")
-	cmd.Flags().StringVar(&licence, "licence", "", "terms of the weights, for the manifest")
+	cmd.Flags().StringVar(&source, "source", "", "`text`: where the weights come from, for the manifest; the files' names by default")
+	cmd.Flags().StringVar(&licence, "licence", "", "`text`: terms of the weights, for the manifest")
 	return cmd
+}
+
+// check finds what is wrong with the flags before anything is read or downloaded, and reads --config.
+func (f *importFlags) check() (graph.Config, error) {
+	for _, p := range f.precisions {
+		if p != model.FP32 && p != model.Int8 {
+			return graph.Config{}, usageError{fmt.Errorf("--precision %q is unknown: this version makes %s and %s", p, model.FP32, model.Int8)}
+		}
+	}
+	if !(f.floor > 0 && f.floor <= 1) {
+		return graph.Config{}, usageError{fmt.Errorf("--int8-floor %g is not above 0 and at most 1", f.floor)}
+	}
+	if entries, err := os.ReadDir(f.out); err == nil && len(entries) > 0 && !f.overwrite {
+		return graph.Config{}, fmt.Errorf("--out %q is there already and not empty: name another folder, or replace it with --overwrite", f.out)
+	}
+	if f.config == "" {
+		return graph.Config{}, nil
+	}
+	text, err := os.ReadFile(f.config)
+	if err != nil {
+		return graph.Config{}, fmt.Errorf("read --config: %w", err)
+	}
+	c, err := graph.ParseConfig(text)
+	if err != nil {
+		return graph.Config{}, fmt.Errorf("--config %s: %w", f.config, err)
+	}
+	return c, nil
 }
 
 // openCheckpoints opens one checkpoint or merges several.
 func openCheckpoints(files []string) (checkpoint.Reader, error) {
 	var readers []checkpoint.Reader
+	fail := func(err error) (checkpoint.Reader, error) {
+		for _, r := range readers {
+			_ = r.Close() // read-only
+		}
+		return nil, err
+	}
 	for _, file := range files {
 		reader, err := checkpoint.Open(file)
 		if err != nil {
-			for _, r := range readers {
-				_ = r.Close() // read-only
-			}
-			return nil, err
+			return fail(err)
 		}
 		readers = append(readers, reader)
 	}
 	if len(readers) == 1 {
 		return readers[0], nil
 	}
-	return checkpoint.Merge(readers...)
+	merged, err := checkpoint.Merge(readers...)
+	if err != nil {
+		return fail(err)
+	}
+	return merged, nil
 }
 
 // importModel imports with a progress bar on stderr and says on out what came of it.
 func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlags, opts model.Options, out, stderr io.Writer) error {
 	begun := time.Now()
 	bar := newProgress(stderr, true)
+	defer bar.abandon()
 	opts.Name, opts.Precisions, opts.Floor, opts.Overwrite = flags.name, flags.precisions, flags.floor, flags.overwrite
 	opts.Progress = bar.update
 	opts.Runner = &graphRunner{library: flags.library}
@@ -131,7 +163,7 @@ func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlag
 func baseNames(files []string) []string {
 	names := make([]string, len(files))
 	for i, file := range files {
-		names[i] = file[strings.LastIndexByte(file, '/')+1:]
+		names[i] = filepath.Base(file)
 	}
 	return names
 }

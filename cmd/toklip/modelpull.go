@@ -39,11 +39,23 @@ func newPullCommand() *cobra.Command {
 				}
 				entries = append(entries, entry)
 			}
+			if flags.out == "" {
+				stem := entries[0].BaseName()
+				flags.out = filepath.Join("models", api.SanitizeName(strings.TrimSuffix(stem, filepath.Ext(stem))))
+			}
+			opts := model.Options{}
+			if !noImport { // better before than after gigabytes
+				var err error
+				if opts.Config, err = flags.check(); err != nil {
+					return err
+				}
+			}
 			var sources, licences, files []string
 			for _, entry := range entries {
 				printEntry(cmd.ErrOrStderr(), entry)
 				accepted := accept || askAccept(cmd.InOrStdin(), cmd.ErrOrStderr())
 				bar := newProgress(cmd.ErrOrStderr(), true)
+				defer bar.abandon()
 				result, err := pull.Pull(cmd.Context(), entry, pull.Options{
 					Dir: downloads, AcceptLicense: accepted, Endpoint: endpoint, Token: os.Getenv("HF_TOKEN"),
 					Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -72,17 +84,13 @@ func newPullCommand() *cobra.Command {
 			if noImport {
 				return nil
 			}
-			if flags.out == "" {
-				flags.out = filepath.Join("models", api.SanitizeName(strings.TrimSuffix(entries[0].BaseName(), filepath.Ext(entries[0].BaseName()))))
-			}
 			reader, err := openCheckpoints(files)
 			if err != nil {
 				return err
 			}
 			defer reader.Close()
-			return importModel(cmd.Context(), reader, flags, model.Options{
-				Source: strings.Join(sources, " + "), Licence: strings.Join(licences, " + "),
-			}, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			opts.Source, opts.Licence = strings.Join(sources, " + "), strings.Join(licences, " + ")
+			return importModel(cmd.Context(), reader, flags, opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags.add(cmd)

@@ -33,6 +33,10 @@ instead of, or beside, a model folder.`,
 			if flags.out == "" && file == "" {
 				return usageError{fmt.Errorf("--out is missing: name the folder to write (or --checkpoint FILE)")}
 			}
+			hints, err := flags.check()
+			if err != nil {
+				return err
+			}
 			arch, err := synth.Preset(preset)
 			if err != nil {
 				return usageError{err}
@@ -47,10 +51,11 @@ instead of, or beside, a model folder.`,
 				err := checkpoint.WriteSafetensorsFile(cmd.Context(), file, weights, func(done, total int64) {
 					bar.update("write "+filepath.Base(file), done, total)
 				})
-				bar.finish()
 				if err != nil {
+					bar.abandon()
 					return err
 				}
+				bar.finish()
 			}
 			if flags.out == "" {
 				return nil
@@ -58,11 +63,13 @@ instead of, or beside, a model folder.`,
 			if flags.name == "" {
 				flags.name = "synthetic-" + preset
 			}
-			return importModel(cmd.Context(), weights, flags, model.Options{Source: syntheticSource, Licence: "Apache-2.0"}, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importModel(cmd.Context(), weights, flags, model.Options{Source: syntheticSource, Licence: "Apache-2.0", Config: hints}, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&preset, "preset", "tiny", "`name`: "+strings.Join(synth.Presets(), ", "))
+	cmd.Flags().Lookup("out").Usage = "`folder` to write (required without --checkpoint)"
+	_ = cmd.Flags().MarkHidden("config") // the presets say it all
+	cmd.Flags().StringVar(&preset, "preset", "tiny", "`name` of the architecture: "+strings.Join(synth.Presets(), ", "))
 	cmd.Flags().StringVar(&salt, "salt", "", "`text` that makes other weights of the same architecture")
 	cmd.Flags().StringVar(&file, "checkpoint", "", "write the checkpoint to this safetensors `file`")
 	cmd.Flags().BoolVar(&noText, "no-text", false, "leave the text tower out")

@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/toklip/toklip/engine/preprocess"
 )
@@ -48,7 +49,11 @@ func readPicture(path string) (*picture, error) {
 
 func pictureOf(decoded image.Image) *picture {
 	bounds := decoded.Bounds()
-	// NRGBA keeps colours apart from transparency.
+	// NRGBA keeps colours apart from transparency. The general conversion goes through premultiplied colours, which
+	// would turn the transparent entries of a palette black.
+	if paletted, ok := decoded.(*image.Paletted); ok {
+		return ofPalette(paletted)
+	}
 	nrgba, ok := decoded.(*image.NRGBA)
 	if !ok {
 		nrgba = image.NewNRGBA(bounds)
@@ -62,6 +67,29 @@ func pictureOf(decoded image.Image) *picture {
 		}
 	}
 	return p
+}
+
+func ofPalette(in *image.Paletted) *picture {
+	palette := make([][3]byte, 256) // more entries than an index can name
+	for i, entry := range in.Palette {
+		c := color.NRGBAModel.Convert(entry).(color.NRGBA)
+		palette[i] = [3]byte{c.R, c.G, c.B}
+	}
+	p := &picture{width: in.Rect.Dx(), height: in.Rect.Dy(), rgb: make([]byte, 0, 3*in.Rect.Dx()*in.Rect.Dy())}
+	for y := range p.height {
+		for _, index := range in.Pix[y*in.Stride:][:p.width] {
+			p.rgb = append(p.rgb, palette[index][:]...)
+		}
+	}
+	return p
+}
+
+// checkPNGName refuses names that would call a PNG file something else.
+func checkPNGName(path string) error {
+	if ext := filepath.Ext(path); !strings.EqualFold(ext, ".png") {
+		return usageError{fmt.Errorf("%q is written as PNG: give it a name that ends in .png", path)}
+	}
+	return nil
 }
 
 // writePNG writes RGB pixels, rows without gaps. The file appears whole or not at all.

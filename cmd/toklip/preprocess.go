@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/toklip/toklip/engine/preprocess"
@@ -18,6 +20,9 @@ before normalisation. The resampling is Pillow's antialiased bicubic.`,
   toklip preprocess --size 384 --resize longest photo.jpg seen.png`,
 		Args: args(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, files []string) error {
+			if err := checkPNGName(files[1]); err != nil {
+				return err
+			}
 			in, err := readPicture(files[0])
 			if err != nil {
 				return err
@@ -26,7 +31,7 @@ before normalisation. The resampling is Pillow's antialiased bicubic.`,
 				Width: in.width, Height: in.height, Format: preprocess.RGB8, Size: size, Mode: mode,
 			})
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", files[0], err)
 			}
 			out := make([]byte, 3*size*size)
 			if err := resizer.RGB(out, in.rgb, 3*in.width); err != nil {
@@ -42,7 +47,7 @@ before normalisation. The resampling is Pillow's antialiased bicubic.`,
 
 // resizeFlag adds --resize.
 func resizeFlag(cmd *cobra.Command, mode *preprocess.Mode) {
-	cmd.Flags().Var((*modeValue)(mode), "resize", "`mode`: squash (as TokLIP was trained), shortest (crop) or longest (pad)")
+	cmd.Flags().Var((*modeValue)(mode), "resize", "`mode` of resizing: squash (as TokLIP was trained), shortest (crop) or longest (pad)")
 	_ = cmd.RegisterFlagCompletionFunc("resize", cobra.FixedCompletions([]string{"squash", "shortest", "longest"}, cobra.ShellCompDirectiveNoFileComp))
 }
 

@@ -19,6 +19,7 @@ type progress struct {
 	bytes bool // counts are bytes
 	stage string
 	begun time.Time
+	total int64 // of the bar
 	bar   *progressbar.ProgressBar
 }
 
@@ -28,21 +29,31 @@ func newProgress(out io.Writer, bytes bool) *progress {
 	return &progress{out: out, live: ok && term.IsTerminal(int(file.Fd())), bytes: bytes}
 }
 
-// update tells that done of total units of a stage are done. Another stage's name ends the one before.
+// update tells that done of total units of a stage are done; total is negative while unknown. Another stage's name ends the
+// one before.
 func (p *progress) update(stage string, done, total int64) {
 	if stage != p.stage {
 		p.finish()
 		p.stage, p.begun = stage, time.Now()
 		if p.live {
+			p.total = total
 			p.bar = progressbar.NewOptions64(total,
 				progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(fmt.Sprintf("%-28s", stage)),
 				progressbar.OptionShowBytes(p.bytes), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(30),
 				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionUseANSICodes(true))
 		}
 	}
-	if p.bar != nil {
-		_ = p.bar.Set64(min(done, total)) // only the terminal can fail
+	if p.bar == nil {
+		return
 	}
+	if total != p.total {
+		p.total = total
+		p.bar.ChangeMax64(total)
+	}
+	if total >= 0 {
+		done = min(done, total)
+	}
+	_ = p.bar.Set64(done) // only the terminal can fail
 }
 
 // finish ends the current stage.
@@ -56,6 +67,16 @@ func (p *progress) finish() {
 		p.bar = nil
 	} else {
 		fmt.Fprintf(p.out, "%s: done in %s\n", p.stage, round(time.Since(p.begun)))
+	}
+	p.stage = ""
+}
+
+// abandon leaves a stage that was not finished, so that an error begins on a line of its own. After finish it does nothing.
+func (p *progress) abandon() {
+	if p.bar != nil {
+		_ = p.bar.Exit()
+		fmt.Fprintln(p.out)
+		p.bar = nil
 	}
 	p.stage = ""
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,13 +21,7 @@ The first result needs no GPU, no camera and no account:
   toklip run --demo`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{unknownCommand(args[0])}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       version,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(
@@ -44,20 +39,82 @@ The first result needs no GPU, no camera and no account:
 	add("tools", newEncodeCommand(), newDecodeCommand(), newPreprocessCommand(), newModelCommand(), newBenchCommand())
 	add("machine", newDoctorCommand(), newVersionCommand())
 	root.AddCommand(exitCodesTopic())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	finish(root)
 	return root
 }
 
-type unknownCommand string
+// finish gives every command of the tree, cobra's own among them, the same manners.
+func finish(cmd *cobra.Command) {
+	cmd.Long = wrap(cmd.Long, helpWidth)
+	switch {
+	case cmd.Name() == "help":
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = unknownCommand(found, rest[0])
+			}
+			return err
+		}
+	case cmd.HasSubCommands():
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	for _, c := range cmd.Commands() {
+		finish(c)
+	}
+}
 
-func (c unknownCommand) Error() string { return "unknown command " + strings.TrimSpace(string(c)) }
+// unknownCommand is the error of a word that is none of parent's commands.
+func unknownCommand(parent *cobra.Command, word string) error {
+	if parent.SuggestionsMinimumDistance <= 0 {
+		parent.SuggestionsMinimumDistance = 2
+	}
+	hint := ""
+	if near := parent.SuggestionsFor(word); len(near) > 0 {
+		hint = ": did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError{fmt.Errorf("unknown command %q of %s%s", word, parent.CommandPath(), hint)}
+}
+
+// helpWidth is how wide the paragraphs of help texts are, columns.
+const helpWidth = 80
+
+// wrap fills paragraphs to a width. Indented lines stay as they are.
+func wrap(text string, width int) string {
+	var out []string
+	open := false // the last line may be continued
+	for _, line := range strings.Split(text, "\n") {
+		if line == "" || line[0] == ' ' {
+			out, open = append(out, line), false
+			continue
+		}
+		for _, word := range strings.Fields(line) {
+			if last := len(out) - 1; open && len(out[last])+1+len(word) <= width {
+				out[last] += " " + word
+				continue
+			}
+			out, open = append(out, word), true
+		}
+	}
+	return strings.Join(out, "\n")
+}
 
 func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exit-codes",
 		Short: "What the exit codes mean",
-		Long: `0  done
-1  the command was understood but failed; the message says why
-2  unknown command or flag, missing argument
-3  the configuration file cannot be used; every problem is listed with its line`,
+		Long: `The exit codes of every command:
+
+  0  done
+  1  the command was understood but failed; the message says why
+  2  unknown command or flag, missing argument
+  3  the configuration file cannot be used; every problem is listed with its line`,
 	}
 }

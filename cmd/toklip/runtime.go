@@ -39,14 +39,18 @@ type backendFlags struct {
 	library   string
 }
 
-func (f *backendFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.model, "model", "", "model `folder` (required)")
-	cmd.Flags().StringVar(&f.backend, "backend", "auto", "`name`: auto or onnxruntime")
-	cmd.Flags().StringVar(&f.precision, "precision", model.FP32, "of the token encoder: fp32, or int8 where the model has it")
-	cmd.Flags().IntVar(&f.threads, "threads", 0, "CPU threads; 0: one for each physical core")
+// add adds the flags to a command. Without precision, what runs exists in one only.
+func (f *backendFlags) add(cmd *cobra.Command, precision bool) {
+	f.precision = model.FP32
+	cmd.Flags().StringVar(&f.model, "model", "", "model `folder`, made by model import, pull or synth (required)")
+	cmd.Flags().StringVar(&f.backend, "backend", "auto", "`name` of what runs the model: auto or onnxruntime")
+	if precision {
+		cmd.Flags().StringVar(&f.precision, "precision", model.FP32, "`precision` of the token encoder: fp32, or int8 where the model has it")
+		_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
+	}
+	cmd.Flags().IntVar(&f.threads, "threads", 0, "`number` of CPU threads; 0: one for each physical core")
 	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
 	_ = cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions([]string{"auto", "onnxruntime"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.MarkFlagDirname("model")
 }
 
@@ -54,6 +58,12 @@ func (f *backendFlags) add(cmd *cobra.Command) {
 func (f *backendFlags) open() (*openedModel, *onnxruntime.Runtime, error) {
 	if f.model == "" {
 		return nil, nil, usageError{fmt.Errorf("--model is missing: name a folder made by `toklip model import`, `model pull` or `model synth`")}
+	}
+	if f.precision != model.FP32 && f.precision != model.Int8 {
+		return nil, nil, usageError{fmt.Errorf("--precision %q is unknown: choose %s or %s", f.precision, model.FP32, model.Int8)}
+	}
+	if f.threads < 0 || f.threads > 1024 {
+		return nil, nil, usageError{fmt.Errorf("--threads %d is not between 0 (one for each physical core) and 1024", f.threads)}
 	}
 	backend, err := chooseBackend(f.backend)
 	if err != nil {

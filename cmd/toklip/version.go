@@ -4,9 +4,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
+
+// programVersion is what the linker was told, else what Go knows of the module that was installed.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == unversioned && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return version
+}
 
 func newVersionCommand() *cobra.Command {
 	var asJSON bool

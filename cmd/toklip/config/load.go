@@ -41,11 +41,11 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load reads and checks the file.
+// Load reads and checks the file. A failure is an [*Error].
 func Load(path string) (Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("read configuration: %w", err)
+		return Config{}, &Error{File: path, Problems: []Problem{{Text: fmt.Sprintf("cannot be read: %v", err)}}}
 	}
 	return Parse(path, string(text))
 }
