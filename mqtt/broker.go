@@ -40,7 +40,7 @@ type Broker struct {
 	web     []net.Listener
 	upgrade websocket.Upgrader
 	once    sync.Once
-	serving sync.WaitGroup
+	closed  chan struct{}
 }
 
 // NewBroker opens the listeners, so that Addr is known and a port that is taken is an
@@ -54,7 +54,8 @@ func NewBroker(opt BrokerOptions) (*Broker, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		log: log,
+		log:    log,
+		closed: make(chan struct{}),
 		server: server.New(&server.Options{
 			Capabilities:           capabilities(),
 			Logger:                 slog.New(quiet{log.Handler()}),
@@ -146,13 +147,14 @@ func (b *Broker) Run(ctx context.Context) error {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
 	b.log.Info("embedded broker listens", "address", b.Addr().String())
+	var serving sync.WaitGroup
 	failed := make(chan error, len(b.web))
+	h := &http.Server{Handler: b.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	for _, l := range b.web {
-		h := &http.Server{Handler: b.Handler(), ReadHeaderTimeout: 10 * time.Second}
-		b.serving.Add(1)
+		serving.Add(1)
 		go func() {
-			defer b.serving.Done()
-			if err := h.Serve(l); !errors.Is(err, net.ErrClosed) {
+			defer serving.Done()
+			if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				failed <- err
 			}
 		}()
@@ -160,17 +162,20 @@ func (b *Broker) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-b.closed:
 	case err = <-failed:
 		err = fmt.Errorf("embedded broker: websocket: %w", err)
 	}
+	_ = h.Close()
 	b.Close()
-	b.serving.Wait()
+	serving.Wait()
 	return err
 }
 
 // Close ends everything at once; Run then returns. It may be called again.
 func (b *Broker) Close() {
 	b.once.Do(func() {
+		close(b.closed)
 		for _, l := range b.web {
 			_ = l.Close()
 		}
@@ -230,7 +235,7 @@ func onLoopback(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// access asks for user and password, if there are users.
+// access asks for user and password, if there are users, and mends subscriptions.
 type access struct {
 	server.HookBase
 	users map[string][sha256.Size]byte
@@ -249,7 +254,7 @@ func (a *access) ID() string { return "access" }
 
 // Provides says which of the hook's methods are called.
 func (a *access) Provides(b byte) bool {
-	return bytes.Contains([]byte{server.OnConnectAuthenticate, server.OnACLCheck}, []byte{b})
+	return bytes.Contains([]byte{server.OnConnectAuthenticate, server.OnACLCheck, server.OnSubscribe}, []byte{b})
 }
 
 // OnConnectAuthenticate lets a client in.
@@ -265,6 +270,20 @@ func (a *access) OnConnectAuthenticate(_ *server.Client, pk packets.Packet) bool
 // OnACLCheck allows everything but writing to the broker's own topics.
 func (a *access) OnACLCheck(_ *server.Client, topic string, write bool) bool {
 	return !write || len(topic) == 0 || topic[0] != '$'
+}
+
+// OnSubscribe keeps the server library (2.7.9) from refusing a subscription because its
+// packet id is that of a message on its way to the same client. The two directions have
+// ids of their own (MQTT 3.1.1, 2.3.1), but the library looks both up in one table. The
+// message was sent and is forgotten here a little early: only a durable session that
+// breaks before acknowledging it would have got it again.
+func (a *access) OnSubscribe(cl *server.Client, pk packets.Packet) packets.Packet {
+	if m, ok := cl.State.Inflight.Get(pk.PacketID); ok && m.FixedHeader.Type == packets.Publish {
+		if cl.State.Inflight.Delete(pk.PacketID) {
+			cl.State.Inflight.IncreaseSendQuota()
+		}
+	}
+	return pk
 }
 
 // trackedListener gives connections a write deadline and closes them with itself.

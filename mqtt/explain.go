@@ -55,10 +55,16 @@ func explainConnect(a Address, opt Options, err error) error {
 		return hint("the name cannot be resolved; check it and the network")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return hint("no answer; is the broker's port open to this machine?")
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case a.TLS() && opt.CertFile == "" && hungUp(err): // TLS 1.3: a client learns of it only by the end
+		return hint("it hung up on us; it may want a client certificate")
+	case hungUp(err):
 		return hint("it hung up at once; is that an MQTT port, and does it want TLS (mqtts://)?")
 	}
 	return fmt.Errorf("connect to %s: %w", a, err)
+}
+
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // explainLoss says in words what ended a connection.

@@ -319,16 +319,19 @@ func (c *Client) subscribe(s *session) error {
 			}
 		}
 	}
-	for _, sub := range []struct {
-		filter  string
-		handler paho.MessageHandler
-	}{{c.topics.Commands(), commands}, {c.topics.Availability(), availability}} {
-		token := s.paho.Subscribe(sub.filter, 1, sub.handler)
-		if err := c.wait(s, token, sub.filter, c.opt.AckTimeout); err != nil {
-			return fmt.Errorf("subscribe: %w", err)
-		}
-		if result, ok := token.(*paho.SubscribeToken); ok && result.Result()[sub.filter] > 2 {
-			return fmt.Errorf("subscribe to %s: %w: the broker's access list forbids it to user %q", sub.filter, ErrNotAuthorised, c.opt.Username)
+	filters := map[string]byte{c.topics.Commands(): 1, c.topics.Availability(): 1}
+	// Both in one packet, and handlers before it: what is retained comes at once.
+	s.paho.AddRoute(c.topics.Commands(), commands)
+	s.paho.AddRoute(c.topics.Availability(), availability)
+	token := s.paho.SubscribeMultiple(filters, nil)
+	if err := c.wait(s, token, c.topics.Commands(), c.opt.AckTimeout); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	if result, ok := token.(*paho.SubscribeToken); ok {
+		for filter, granted := range result.Result() {
+			if granted > 2 {
+				return fmt.Errorf("subscribe to %s: %w: the broker's access list forbids it to user %q", filter, ErrNotAuthorised, c.opt.Username)
+			}
 		}
 	}
 	return nil

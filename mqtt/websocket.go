@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -12,10 +13,12 @@ import (
 
 // wsConn makes a stream of a WebSocket's binary messages: MQTT packets may be split over
 // or gathered in messages as it pleases the sender (MQTT 3.1.1, section 6).
-// Like any net.Conn it takes one reader and one writer at a time.
+// It takes one reader and one writer at a time; deadlines may be set from anywhere, those
+// of writing hold from the next write on.
 type wsConn struct {
 	ws     *websocket.Conn
-	reader io.Reader // rest of the message being read
+	reader io.Reader                 // rest of the message being read
+	write  atomic.Pointer[time.Time] // deadline
 }
 
 func (c *wsConn) Read(p []byte) (int, error) {
@@ -46,6 +49,9 @@ func (c *wsConn) Read(p []byte) (int, error) {
 }
 
 func (c *wsConn) Write(p []byte) (int, error) {
+	if t := c.write.Load(); t != nil {
+		_ = c.ws.SetWriteDeadline(*t) // a plain field of the library, hence here and not where it is set
+	}
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
@@ -57,7 +63,13 @@ func (c *wsConn) LocalAddr() net.Addr  { return c.ws.LocalAddr() }
 func (c *wsConn) RemoteAddr() net.Addr { return c.ws.RemoteAddr() }
 
 func (c *wsConn) SetDeadline(t time.Time) error {
-	return errors.Join(c.ws.SetReadDeadline(t), c.ws.SetWriteDeadline(t))
+	c.write.Store(&t)
+	return c.ws.SetReadDeadline(t)
 }
-func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
-func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
+
+func (c *wsConn) SetReadDeadline(t time.Time) error { return c.ws.SetReadDeadline(t) }
+
+func (c *wsConn) SetWriteDeadline(t time.Time) error {
+	c.write.Store(&t)
+	return nil
+}
