@@ -210,7 +210,9 @@ func hashInto(ctx context.Context, sum io.Writer, r io.Reader, size int64, progr
 		if err != nil {
 			return err
 		}
-		sum.Write(buf[:n]) // a hash returns no error
+		if _, err := sum.Write(buf[:n]); err != nil {
+			return err
+		}
 		done += int64(n)
 		progress(done, size)
 	}

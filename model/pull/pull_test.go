@@ -121,6 +121,33 @@ func TestFileChangesBetweenPulls(t *testing.T) {
 	}
 }
 
+// The same length, and one of the two tags alone to tell: bytes of two files must not be put together.
+func TestFileChangesInTagAlone(t *testing.T) {
+	for name, tagged := range map[string]bool{"etag": true, "linked": false} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t, size)
+			tag := func(h *hub, seed uint64) {
+				data := payload(seed, size)
+				h.set(data, "")
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				h.linked = `"` + digest(data) + `"`
+				if tagged {
+					h.etag, h.linked = fmt.Sprintf(`"%d"`, seed), ""
+				}
+			}
+			tag(h, 1)
+			h.steps = append(h.steps, drop(200_000), func(h *hub, w http.ResponseWriter, r *http.Request) {
+				tag(h, 2)
+				r = r.Clone(r.Context())
+				r.Header.Del("If-Range")
+				h.serve(w, r)
+			})
+			mustPull(t, h, entry(), quick(t, h))
+		})
+	}
+}
+
 // A file that is another at every request never comes to rest.
 func TestFileKeepsChanging(t *testing.T) {
 	h := newHub(t, size)
