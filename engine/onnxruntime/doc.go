@@ -13,5 +13,6 @@
 // library stays loaded until the process ends.
 //
 // Sessions run on preallocated tensors whose memory is pinned, bound once for every
-// batch size: a run allocates nothing in Go.
+// place of a batch: a run allocates nothing in Go. All sessions share one arena for
+// what lies between.
 package onnxruntime

@@ -58,12 +58,35 @@ func Open(path string) (*Runtime, error) {
 	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
 		return nil, explainLoad(real, err)
 	}
+	if err := shareArena(); err != nil {
+		return nil, errors.Join(fmt.Errorf("load ONNX Runtime %q: %w", real, err), ort.DestroyEnvironment())
+	}
 	// Off by default in builds for Linux; a robot sends nothing anywhere in any build.
 	if err := ort.DisableTelemetry(); err != nil {
 		return nil, errors.Join(fmt.Errorf("load ONNX Runtime %q: disable telemetry: %w", real, err), ort.DestroyEnvironment())
 	}
 	process.runtime = &Runtime{path: real, version: ort.GetVersion()}
 	return process.runtime, nil
+}
+
+// shareArena gives all sessions one arena for their intermediate tensors, which grows
+// by what is asked for. By default each session has its own that doubles. Tokenizer
+// and encoder run one after the other mostly, so they use the same memory in turn.
+func shareArena() error {
+	info, err := ort.GetMemoryInfo()
+	if err != nil {
+		return fmt.Errorf("make arena: %w", err)
+	}
+	const sameAsRequested = 1 // onnxruntime_c_api.h, CreateArenaCfg
+	config, err := ort.NewArenaCfg(0, sameAsRequested, -1, -1)
+	if err != nil {
+		return fmt.Errorf("make arena: %w", err)
+	}
+	defer config.Destroy()
+	if err := ort.CreateAndRegisterAllocator(info, config); err != nil {
+		return fmt.Errorf("make arena: %w", err)
+	}
+	return nil
 }
 
 // Path of the library's file, links resolved.

@@ -56,8 +56,8 @@ func joinDims(dims []int64) string {
 	return b.String()
 }
 
-// buffer is memory that tensors of every batch size begin in: exactly one of the
-// slices is set. It is pinned while a session refers to it.
+// buffer is the memory of one tensor for every place of a batch, one behind the other:
+// exactly one of the slices is set. It is pinned while a session refers to it.
 type buffer struct {
 	floats []float32
 	ints   []int32
@@ -70,13 +70,14 @@ func newBuffer(t tensorSpec, batch int) buffer {
 	return buffer{floats: make([]float32, batch*t.len())}
 }
 
-// value is a tensor of the first batch parts of the buffer.
-func (b buffer) value(t tensorSpec, batch int) (ort.Value, error) {
-	shape := ort.NewShape(append([]int64{int64(batch)}, t.dims...)...)
+// value is the tensor of one place, with a batch dimension of 1.
+func (b buffer) value(t tensorSpec, place int) (ort.Value, error) {
+	shape := ort.NewShape(append([]int64{1}, t.dims...)...)
+	from, to := place*t.len(), (place+1)*t.len()
 	if b.ints != nil {
-		return ort.NewTensor(shape, b.ints[:batch*t.len()])
+		return ort.NewTensor(shape, b.ints[from:to])
 	}
-	return ort.NewTensor(shape, b.floats[:batch*t.len()])
+	return ort.NewTensor(shape, b.floats[from:to])
 }
 
 func (b buffer) pin(p *runtime.Pinner) {
@@ -87,14 +88,19 @@ func (b buffer) pin(p *runtime.Pinner) {
 	}
 }
 
-// session is one loaded graph with its tensors, bound once for each batch size from 1
-// to the largest. It serves one goroutine at a time.
+// session is one loaded graph with its tensors, bound once for each place of a batch.
+// It serves one goroutine at a time.
+//
+// A batch runs frame by frame: on a CPU one frame keeps all cores busy, so that a
+// larger run saves no time, while it needs the intermediate tensors of all frames at
+// once (s256, fp32: 0.4 GB more for each) and, in int8, scales activations by the
+// largest of all frames, so that a frame's numbers would depend on its neighbours.
 type session struct {
 	role, file string
 	in, out    []buffer // as in the specs it was loaded with
 
 	run      *ort.DynamicAdvancedSession
-	bindings []*ort.IoBinding // of batch size i+1
+	bindings []*ort.IoBinding // of place i
 	values   []ort.Value
 	pins     runtime.Pinner
 }
@@ -138,19 +144,19 @@ func loadSession(role, file string, in, out []tensorSpec, opts Options) (_ *sess
 	for _, b := range slices.Concat(s.in, s.out) {
 		b.pin(&s.pins)
 	}
-	for batch := 1; batch <= opts.MaxBatch; batch++ {
+	for place := range opts.MaxBatch {
 		binding, err := s.run.CreateIoBinding()
 		if err != nil {
 			return nil, fmt.Errorf("bind tensors: %w", err)
 		}
 		s.bindings = append(s.bindings, binding)
 		for i, t := range in {
-			if err := s.bind(binding.BindInput, t, s.in[i], batch); err != nil {
+			if err := s.bind(binding.BindInput, t, s.in[i], place); err != nil {
 				return nil, err
 			}
 		}
 		for i, t := range out {
-			if err := s.bind(binding.BindOutput, t, s.out[i], batch); err != nil {
+			if err := s.bind(binding.BindOutput, t, s.out[i], place); err != nil {
 				return nil, err
 			}
 		}
@@ -158,22 +164,24 @@ func loadSession(role, file string, in, out []tensorSpec, opts Options) (_ *sess
 	return s, nil
 }
 
-func (s *session) bind(to func(string, ort.Value) error, t tensorSpec, b buffer, batch int) error {
-	v, err := b.value(t, batch)
+func (s *session) bind(to func(string, ort.Value) error, t tensorSpec, b buffer, place int) error {
+	v, err := b.value(t, place)
 	if err == nil {
 		s.values = append(s.values, v)
 		err = to(t.name, v)
 	}
 	if err != nil {
-		return fmt.Errorf("bind %s, batch %d: %w", t.name, batch, err)
+		return fmt.Errorf("bind %s, place %d: %w", t.name, place, err)
 	}
 	return nil
 }
 
-// do runs the graph on the first batch parts of its tensors.
-func (s *session) do(batch int) error {
-	if err := s.run.RunWithBinding(s.bindings[batch-1]); err != nil {
-		return fmt.Errorf("run %s %q, batch %d: %w", s.role, s.file, batch, err)
+// do runs the graph on the first n places.
+func (s *session) do(n int) error {
+	for place, binding := range s.bindings[:n] {
+		if err := s.run.RunWithBinding(binding); err != nil {
+			return fmt.Errorf("run %s %q, frame %d of %d: %w", s.role, s.file, place, n, err)
+		}
 	}
 	return nil
 }

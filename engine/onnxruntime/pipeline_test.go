@@ -1,0 +1,144 @@
+package onnxruntime_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/enginetest"
+	"github.com/toklip/toklip/engine/onnxruntime"
+)
+
+// runPipeline starts a pipeline over backend with one camera and returns a step that
+// offers a frame and waits for its result.
+func runPipeline(tb testing.TB, backend engine.Backend) (p *engine.Pipeline, step func(*engine.Frame)) {
+	tb.Helper()
+	delivered := make(chan struct{}, 1)
+	p, err := engine.New(engine.Config{Backend: backend, Sink: engine.SinkFunc(func(*engine.Result) { delivered <- struct{}{} })})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	camera, err := p.AddCamera(engine.CameraConfig{Name: "camera"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+	})
+	return p, func(f *engine.Frame) {
+		f.Reset(nil)
+		camera.Offer(f)
+		<-delivered
+	}
+}
+
+// TestPipelineAllocatesNothing runs the whole step from Offer to Deliver with the real
+// network.
+func TestPipelineAllocatesNothing(t *testing.T) {
+	m := buildModel(t, "tiny", "fp32")
+	b, err := openRuntime(t).NewBackend(m, onnxruntime.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	p, step := runPipeline(t, b)
+	frames := [2]*engine.Frame{enginetest.NewFrame(640, 480, 0, 1), enginetest.NewFrame(640, 480, 0, 9)}
+	n := 0
+	run := func() { step(frames[n/2%2]); n++ } // every frame twice: changed, then reused
+	for range 8 {
+		run()
+	}
+	if allocs := testing.AllocsPerRun(40, run); allocs != 0 {
+		t.Errorf("%v allocations a frame, want none", allocs)
+	}
+	var metrics engine.Metrics
+	p.Metrics(&metrics)
+	if metrics.Results < 40 || metrics.Reused < 20 || metrics.Encode.Count() < 20 {
+		t.Errorf("%d results, %d reused, %d encoded: not what the test thinks it measures", metrics.Results, metrics.Reused, metrics.Encode.Count())
+	}
+}
+
+// BenchmarkBareSessions runs tokenizer and encoder alone.
+func BenchmarkBareSessions(b *testing.B) {
+	for _, preset := range presets() {
+		b.Run(preset, func(b *testing.B) {
+			g, err := openRuntime(b).Load(buildModel(b, preset, "fp32"), onnxruntime.Options{MaxBatch: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer g.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				ids, err := g.Tokenize(1)
+				if err != nil {
+					b.Fatal(err)
+				}
+				copy(g.TokenIDs(), ids)
+				if _, _, err := g.Encode(1); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkPipelineSessions runs the same through the pipeline, from a 1080p frame
+// offered to the result delivered; "outside-ms" is the median of what is neither
+// tokenizer nor encoder.
+func BenchmarkPipelineSessions(b *testing.B) {
+	for _, preset := range presets() {
+		b.Run(preset, func(b *testing.B) {
+			backend, err := openRuntime(b).NewBackend(buildModel(b, preset, "fp32"), onnxruntime.Options{MaxBatch: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer backend.Close()
+			var outside engine.Histogram
+			delivered := make(chan struct{}, 1)
+			p, err := engine.New(engine.Config{Backend: backend, Sink: engine.SinkFunc(func(r *engine.Result) {
+				outside.Add(r.Stages.Total - r.Stages.Tokenize - r.Stages.Encode)
+				delivered <- struct{}{}
+			})})
+			if err != nil {
+				b.Fatal(err)
+			}
+			camera, err := p.AddCamera(engine.CameraConfig{Name: "camera"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- p.Run(ctx) }()
+			frames := [2]*engine.Frame{enginetest.NewFrame(1920, 1080, 0, 1), enginetest.NewFrame(1920, 1080, 0, 9)}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				f := frames[n%2]
+				f.Reset(nil)
+				camera.Offer(f)
+				<-delivered
+				n++
+			}
+			b.ReportMetric(outside.Quantile(0.5).Seconds()*1e3, "outside-ms")
+			cancel()
+			if err := <-ended; err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// presets are the models to measure: the full-size one only when it is asked for.
+func presets() []string {
+	if os.Getenv("TOKLIP_FULL") != "" {
+		return []string{"tiny", "s256"}
+	}
+	return []string{"tiny"}
+}
