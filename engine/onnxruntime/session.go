@@ -93,7 +93,7 @@ func (b buffer) pin(p *runtime.Pinner) {
 //
 // A batch runs frame by frame: on a CPU one frame keeps all cores busy, so that a
 // larger run saves no time, while it needs the intermediate tensors of all frames at
-// once (s256, fp32: 0.4 GB more for each) and, in int8, scales activations by the
+// once (s256: 160 MB more for each) and, in int8, scales activations by the
 // largest of all frames, so that a frame's numbers would depend on its neighbours.
 type session struct {
 	role, file string
