@@ -41,8 +41,12 @@ func setDocuments(t *testing.T, c *mqtt.Client) {
 func TestLife(t *testing.T) {
 	brokers(t, func(t *testing.T, b *anyBroker) {
 		o := observe(t, b.url, "toklip/robot-1/#")
-		c, stop := client(t, mqtt.Options{Broker: b.url, JSON: true})
+		c, err := mqtt.New(mqtt.Options{Broker: b.url, Node: "robot-1", JSON: true, Logger: testLog(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
 		setDocuments(t, c)
+		stop := run(t, c)
 		connected(t, c)
 		topics := c.Topics()
 		o.await(t, topics.Availability(), is("online"))
@@ -127,7 +131,7 @@ func TestLife(t *testing.T) {
 				order = append(order, string(unmarshal[api.State](t, m.payload).State))
 			}
 		}
-		if want := []string{"ready", "online", "stopping", "offline"}; !slices.Equal(order, want) {
+		if want := []string{"ready", "online", "stopping", "offline"}; !slices.Equal(slices.Compact(order), want) { // QoS 1 may repeat
 			t.Errorf("states and availability came as %v, want %v", order, want)
 		}
 		if c.Connected() {
@@ -208,13 +212,10 @@ func TestBrokerRestart(t *testing.T) {
 		}
 		send(50)
 		b.stop()
-		eventually(t, "the loss is noticed", func() bool { return !c.Connected() })
+		eventually(t, "the loss is noticed and told", func() bool { return !c.Connected() && c.Stats().LastError != nil })
 		// What waited when the connection went has to be settled first.
 		eventually(t, "all frames are given back", func() bool { return lent.back.Load() == lent.lent.Load() })
 		s := c.Stats()
-		if s.LastError == nil || s.Connected {
-			t.Errorf("stats = %+v", s)
-		}
 		send(100)
 		if d := c.Stats().DroppedBroker - s.DroppedBroker; d != 100 {
 			t.Errorf("%d of 100 frames without a broker are counted", d)

@@ -218,9 +218,11 @@ func (c *Client) attend(ctx context.Context, s *session) error {
 		case <-c.docs.wake:
 		case <-s.reassert:
 			// The will of an earlier connection may arrive after our "online", and a namesake's
-			// always does. At most once a second, so that two namesakes do not storm.
+			// always does. At most once a second, so that two namesakes do not storm. And not at
+			// once: a broker may still be handing the "offline" to its other subscribers, who
+			// must not see it after our answer.
 			select {
-			case <-time.After(time.Until(asserted.Add(time.Second))):
+			case <-time.After(max(time.Until(asserted.Add(time.Second)), 100*time.Millisecond)):
 			case <-s.lost:
 				return s.reason
 			case <-ctx.Done():
