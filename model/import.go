@@ -243,12 +243,9 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 }
 
 func describeGraph(w graph.Written) Graph {
-	g := Graph{Role: w.Role, Precision: FP32, Backends: []string{BackendONNXRuntime}, File: File(w.Graph)}
+	g := Graph{Role: w.Role, Precision: FP32, Backends: w.Backends, File: File(w.Graph)}
 	if w.Int8 {
 		g.Precision = Int8
-	}
-	if w.Portable {
-		g.Backends = append(g.Backends, BackendTensorRT)
 	}
 	for _, d := range w.Data {
 		g.Data = append(g.Data, File(d))

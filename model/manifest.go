@@ -5,6 +5,8 @@
 //	model.toml              what is inside, shapes, hashes, where it came from
 //	tokenizer.onnx          image float32[batch,3,S,S] -> ids int32[batch,N]
 //	encoder.onnx            ids int32[batch,N] -> features float32[batch,N,D], embedding float32[batch,E]
+//	encoder.ort.onnx        the same in the form that ONNX Runtime runs faster, if there is one
+//	encoder.int8.onnx       the same with int8 weights, if asked for; ONNX Runtime only
 //	decoder.onnx            ids int32[batch,N] -> image float32[batch,3,S,S]
 //	*.onnx.data             the weights, which graphs may share
 //

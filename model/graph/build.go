@@ -30,10 +30,16 @@ type Options struct {
 type Written struct {
 	Role     string // "tokenizer", "encoder", "decoder" or "encoder.part"
 	Int8     bool
-	Portable bool            // standard operators only, opset 17
+	Backends []string        // what it is for: "onnxruntime", "tensorrt"
 	Graph    onnx.FileInfo   // NAME.onnx
 	Data     []onnx.FileInfo // the weights it refers to
 }
+
+// Backends that graphs are made for. TensorRT gets standard operators only, at opset 17.
+const (
+	onnxRuntime = "onnxruntime"
+	tensorRT    = "tensorrt"
+)
 
 // Build writes the networks of a checkpoint into the folder dir: NAME.onnx and NAME.onnx.data each. The
 // architecture comes from [Inspect] of the same reader. Weights are streamed: the largest thing in memory
@@ -62,34 +68,38 @@ func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role stri
 		w, _, err := job.write("decoder", nil, (*builder).decoder)
 		return w, err
 	}
-	whole := func(b *builder) { b.encoder(0, a.Depth) }
-	out, fp32, err := job.write("encoder", nil, whole)
+	out, fp32, err := job.write("encoder", nil, func(b *builder) { b.encoder(0, a.Depth) })
 	if err != nil {
 		return nil, err
 	}
-	if opts.Int8 {
-		w, _, err := job.write("encoder.int8", fp32, func(b *builder) { b.int8 = true; whole(b) })
+	if a.bands() > 1 {
+		// ONNX Runtime gains from banded attention. TensorRT does not: it wants a pattern that it can fuse.
+		w, err := job.writeOver("encoder.ort", fp32, func(b *builder) { b.bands = a.bands(); b.encoder(0, a.Depth) })
 		if err != nil {
 			return nil, err
 		}
-		w[0].Role, w[0].Int8, w[0].Portable = "encoder", true, false
+		out[0].Backends, w.Backends = []string{tensorRT}, []string{onnxRuntime}
+		w.Role = "encoder"
+		out = append(out, w)
+	}
+	if opts.Int8 {
+		w, _, err := job.write("encoder.int8", fp32, func(b *builder) { b.int8, b.bands = true, a.bands(); b.encoder(0, a.Depth) })
+		if err != nil {
+			return nil, err
+		}
+		w[0].Role, w[0].Int8, w[0].Backends = "encoder", true, []string{onnxRuntime}
 		out = append(out, w...)
 	}
-	for i := range min(opts.Parts, a.Depth) {
-		if opts.Parts < 2 {
-			break
+	if opts.Parts > 1 {
+		parts := min(opts.Parts, a.Depth)
+		for i := range parts {
+			w, err := job.writeOver(fmt.Sprintf("encoder.part.%d", i), fp32, func(b *builder) { b.encoder(a.Depth*i/parts, a.Depth*(i+1)/parts) })
+			if err != nil {
+				return nil, err
+			}
+			w.Role = "encoder.part"
+			out = append(out, w)
 		}
-		n := min(opts.Parts, a.Depth)
-		b := &builder{Graph: onnx.NewGraph("encoder"), a: a, w: fp32}
-		b.encoder(a.Depth*i/n, a.Depth*(i+1)/n)
-		if b.err != nil {
-			return nil, b.err
-		}
-		info, err := b.WriteFile(filepath.Join(dir, fmt.Sprintf("encoder.part.%d.onnx", i)))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Written{Role: "encoder.part", Portable: true, Graph: info, Data: fp32.files})
 	}
 	return out, nil
 }
@@ -134,5 +144,16 @@ func (j job) write(name string, base *weights, net func(*builder)) ([]Written, *
 	if err != nil {
 		return nil, nil, err
 	}
-	return []Written{{Role: name, Portable: true, Graph: graph, Data: w.files}}, w, nil
+	return []Written{{Role: name, Backends: []string{onnxRuntime, tensorRT}, Graph: graph, Data: w.files}}, w, nil
+}
+
+// writeOver writes NAME.onnx over the weights of another graph, adding a few small constants of its own.
+func (j job) writeOver(name string, base *weights, net func(*builder)) (Written, error) {
+	b := &builder{Graph: onnx.NewGraph(name), a: j.a, w: base}
+	net(b)
+	if b.err != nil {
+		return Written{}, b.err
+	}
+	info, err := b.WriteFile(filepath.Join(j.dir, name+".onnx"))
+	return Written{Backends: []string{onnxRuntime, tensorRT}, Graph: info, Data: base.files}, err
 }

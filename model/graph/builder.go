@@ -8,10 +8,11 @@ import (
 // the networks read as such.
 type builder struct {
 	*onnx.Graph
-	a    *Arch
-	w    *weights
-	int8 bool // quantise Linear layers, use ONNX Runtime's own operators
-	err  error
+	a     *Arch
+	w     *weights
+	bands int  // bands that causal attention is worked off in; 0 is one
+	int8  bool // quantise Linear layers, use ONNX Runtime's own operators
+	err   error
 }
 
 func (b *builder) constant(t onnx.Tensor, err error) string {

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -271,6 +272,7 @@ func TestFullGoldens(t *testing.T) {
 				closeTo(t, name+" means of features", mean, g.floats("features_mean"), n, tolerance, cosine)
 			}
 			check("encoder.onnx", 2e-4, 0.99999)
+			check("encoder.ort.onnx", 2e-4, 0.99999)
 			check("encoder.int8.onnx", 0.06, 0.998)
 
 			floats, _ := run(t, filepath.Join(dir, "decoder.onnx"), g.ids(), []int64{2, int64(n)}, "ids", "image")
@@ -288,4 +290,66 @@ func TestFullGoldens(t *testing.T) {
 			closeTo(t, "decoded", head, g.floats("decoded_first16"), 16, 2e-4, 0.99999)
 		})
 	}
+}
+
+// TestBands: working causal attention off in bands changes nothing, also where they are uneven.
+func TestBands(t *testing.T) {
+	r := synthetic(t, "tiny", false)
+	a, err := Inspect(r, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	j := job{ctx: t.Context(), r: r, a: a, dir: dir}
+	_, base, err := j.write("encoder", nil, func(b *builder) { b.encoder(0, a.Depth) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := openGolden(t, "tiny.npz")
+	for _, bands := range []int{2, 3, 16} {
+		name := fmt.Sprintf("encoder.%d", bands)
+		if _, err := j.writeOver(name, base, func(b *builder) { b.bands = bands; b.encoder(0, a.Depth) }); err != nil {
+			t.Fatal(err)
+		}
+		floats, _ := run(t, filepath.Join(dir, name+".onnx"), g.ids(), []int64{3, 16}, "ids", "features", "embedding")
+		closeTo(t, name+" features", floats["features"], g.floats("features"), a.Dim, 2e-4, 0.99999)
+		closeTo(t, name+" embedding", floats["embedding"], g.floats("embedding"), a.Dim, 2e-4, 0.99999)
+	}
+}
+
+// TestBandedGraphs: where bands are used, each backend gets its own encoder over the same weights.
+func TestBandedGraphs(t *testing.T) {
+	c := synthetic(t, "tiny", false).Config()
+	c.Img = 256
+	r, err := synth.New(c, "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := Inspect(r, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	written, err := Build(t.Context(), r, a, dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, w := range written {
+		for _, b := range w.Backends {
+			files[w.Role+" "+b] = w.Graph.Name + " " + w.Data[0].Name
+		}
+	}
+	if files["encoder onnxruntime"] != "encoder.ort.onnx encoder.onnx.data" || files["encoder tensorrt"] != "encoder.onnx encoder.onnx.data" {
+		t.Errorf("files %v", files)
+	}
+	ids := make([]int32, a.Tokens())
+	for i := range ids {
+		ids[i] = int32(i * 7 % a.Codebook)
+	}
+	shape := []int64{1, int64(a.Tokens())}
+	want, _ := run(t, filepath.Join(dir, "encoder.onnx"), ids, shape, "ids", "features", "embedding")
+	got, _ := run(t, filepath.Join(dir, "encoder.ort.onnx"), ids, shape, "ids", "features", "embedding")
+	closeTo(t, "features", got["features"], want["features"], a.Dim, 1e-5, 0.999999)
+	closeTo(t, "embedding", got["embedding"], want["embedding"], a.Dim, 1e-5, 0.999999)
 }
