@@ -2,7 +2,6 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -41,7 +40,7 @@ func runView(ctx context.Context, o Options, link *link, timeUp <-chan time.Time
 	profile := termenv.NewOutput(o.Out).EnvColorProfile()
 	m := newModel(o, newTheme(profile), link)
 	options := []tea.ProgramOption{
-		tea.WithContext(ctx), tea.WithOutput(o.Out), tea.WithAltScreen(), tea.WithoutSignalHandler(),
+		tea.WithOutput(o.Out), tea.WithAltScreen(), tea.WithoutSignalHandler(),
 		tea.WithFPS(30),
 	}
 	if f, ok := o.In.(*os.File); ok && !isTerminal(f) {
@@ -50,8 +49,9 @@ func runView(ctx context.Context, o Options, link *link, timeUp <-chan time.Time
 		options = append(options, tea.WithInput(o.In))
 	}
 	p := tea.NewProgram(m, options...)
-	watching, done := context.WithCancel(ctx)
-	waited := make(chan struct{})
+	// The program is asked to quit when ctx ends, not given ctx: killed by its context, it
+	// would not wait for the goroutine that reads the keys.
+	done, waited := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(waited)
 		select {
@@ -59,13 +59,15 @@ func runView(ctx context.Context, o Options, link *link, timeUp <-chan time.Time
 			p.Send(ended{err})
 		case <-timeUp:
 			p.Send(ended{errTimeUp})
-		case <-watching.Done():
+		case <-ctx.Done():
+			p.Send(ended{nil})
+		case <-done:
 		}
 	}()
 	_, err = p.Run()
-	done()
+	close(done)
 	<-waited
-	if err != nil && !(errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil) {
+	if err != nil {
 		return m.taken, fmt.Errorf("terminal view: %w", err)
 	}
 	return m.taken, m.stopped
