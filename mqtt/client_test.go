@@ -131,7 +131,10 @@ func TestLife(t *testing.T) {
 				order = append(order, string(unmarshal[api.State](t, m.payload).State))
 			}
 		}
-		if want := []string{"ready", "online", "stopping", "offline"}; !slices.Equal(slices.Compact(order), want) { // QoS 1 may repeat
+		// QoS 1 may repeat, and a subscriber may get a text live and retained: what counts is
+		// how it ended.
+		order = slices.Compact(order)
+		if want := []string{"ready", "online", "stopping", "offline"}; len(order) < 4 || !slices.Equal(order[len(order)-4:], want) {
 			t.Errorf("states and availability came as %v, want %v", order, want)
 		}
 		if c.Connected() {
