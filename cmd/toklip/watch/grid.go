@@ -36,13 +36,13 @@ func newGridPainter(profile termenv.Profile) gridPainter {
 	}
 	p.colours = true
 	white := colorful.Color{R: 1, G: 1, B: 1}
-	glow := [heatLevels]float64{0, 0.35, 0.75}
+	glow := [heatLevels]float64{0, 0.4, 0.85}
 	for i := range paletteSize {
-		// 16 hues at 4 strengths, all of them mild: a grid is seen as a texture, the flash
-		// must stand out.
+		// 16 hues at 4 strengths, none bright: a grid is a quiet texture, from which the
+		// flash stands out.
 		hue := float64(i%16) * 360 / 16
 		strength := float64(i / 16)
-		base := colorful.Hcl(hue, 0.22+0.08*strength, 0.34+0.13*strength).Clamped()
+		base := colorful.Hcl(hue, 0.16+0.05*strength, 0.27+0.09*strength).Clamped()
 		for heat := range heatLevels {
 			c := profile.Color(base.BlendRgb(white, glow[heat]).Clamped().Hex())
 			p.fg[i][heat] = "\x1b[" + c.Sequence(false) + "m"
