@@ -112,6 +112,11 @@ func readTokens(path string, stdin io.Reader) (*tokenFrame, error) {
 	} else if err == nil {
 		err = json.Unmarshal(first, &frame)
 	}
+	var mistyped *json.UnmarshalTypeError
+	if errors.As(err, &mistyped) {
+		return nil, fmt.Errorf("read tokens: %s, byte %d: a JSON %s: expected is an array of ids, which are whole numbers, or an object with \"tokens\"",
+			path, mistyped.Offset, mistyped.Value)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %s: %w", path, err)
 	}

@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintln(stderr, err)
 		return exitConfig
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(stderr, "toklip: interrupted")
+		fmt.Fprintf(stderr, "toklip: interrupted: %v\n", err)
 		return exitFailure
 	}
 	fmt.Fprintf(stderr, "toklip: %v\n", err)

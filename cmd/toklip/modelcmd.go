@@ -16,7 +16,7 @@ func newModelCommand() *cobra.Command {
 		Use:   "model",
 		Short: "Import, download and inspect models",
 		Example: `  toklip model pull TokLIP_S_256 --accept-license
-  toklip model info models/TokLIP_S_256`,
+  toklip model info models/toklip-s-256`,
 	}
 	cmd.AddCommand(newImportCommand(), newPullCommand(), newInfoCommand(), newSynthCommand())
 	return cmd

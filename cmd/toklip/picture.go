@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
 	_ "image/jpeg" // JPEG files are read
 	"image/png"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +31,9 @@ func readPicture(path string) (*picture, error) {
 		return nil, fmt.Errorf("read image: %w", err)
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("read image %s: it is a folder: name the files in it", path)
+	}
 	header, _, err := image.DecodeConfig(bufio.NewReader(file))
 	if err != nil {
 		return nil, fmt.Errorf("read image %s: %w (PNG and JPEG are read)", path, err)
@@ -102,6 +107,9 @@ func writePNG(path string, width, height int, rgb []byte) error {
 		}
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("write %s: there is no folder %s", path, filepath.Dir(path))
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

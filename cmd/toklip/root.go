@@ -115,6 +115,6 @@ func exitCodesTopic() *cobra.Command {
   0  done
   1  the command was understood but failed; the message says why
   2  unknown command or flag, missing argument
-  3  the configuration file cannot be used; every problem is listed with its line`,
+  3  the configuration file cannot be used; each problem is listed with its line`,
 	}
 }
