@@ -25,12 +25,15 @@ func (t Tolerance) Compare(got, want []float32, dim int) error {
 	at := 0
 	for i, w := range want {
 		magnitude = max(magnitude, math.Abs(float64(w)))
-		// Negated so that a NaN counts.
-		if d := math.Abs(float64(got[i]) - float64(w)); !(d <= worst) {
+		d := math.Abs(float64(got[i]) - float64(w))
+		if math.IsNaN(d) {
+			return fmt.Errorf("value %d is %v, want %v", i, got[i], w)
+		}
+		if d > worst {
 			worst, at = d, i
 		}
 	}
-	if !(worst <= t.MaxError*magnitude) {
+	if worst > t.MaxError*magnitude {
 		return fmt.Errorf("value %d is %v, want %v: off by %.3g of the largest magnitude %v, allowed %.3g",
 			at, got[at], want[at], worst/magnitude, magnitude, t.MaxError)
 	}
