@@ -259,10 +259,7 @@ func TestGeneratedCodeIsCurrent(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds protoc-gen-go the first time")
 	}
-	out, err := exec.Command("../tools/proto.sh", "--check").CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	check(t, "../tools/proto.sh", "--check")
 }
 
 func FuzzTokens(f *testing.F) {
