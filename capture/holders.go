@@ -65,9 +65,13 @@ func Busy(device string) string {
 	if err != nil || len(holders) == 0 {
 		return ""
 	}
-	names := make([]string, len(holders))
-	for i, h := range holders {
-		names[i] = h.String()
+	const enough = 3
+	var names []string
+	for _, h := range holders[:min(len(holders), enough)] {
+		names = append(names, h.String())
+	}
+	if more := len(holders) - enough; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
 	}
 	return "device busy: held by " + strings.Join(names, ", ")
 }

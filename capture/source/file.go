@@ -36,6 +36,10 @@ func openFile(s capture.Source) (capture.Grabber, error) {
 	if st.IsDir() {
 		return nil, errors.New("a folder; write images:// to play pictures")
 	}
+	// Low-latency settings for streams (nobuffer) cost a file its first picture.
+	if err := os.Unsetenv(ffmpegVariable); err != nil {
+		return nil, err
+	}
 	f := &file{path: s.Path, api: gocv.VideoCaptureFFmpeg, asFast: s.AsFast, loop: s.Loop}
 	if s.Backend == "gstreamer" {
 		f.api = gocv.VideoCaptureGstreamer

@@ -13,6 +13,9 @@ import (
 	"gocv.io/x/gocv"
 )
 
+// ffmpegVariable is read by OpenCV's FFmpeg backend at each opening.
+const ffmpegVariable = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
 // ioTimeout ends FFmpeg's waiting for the network. It is below the camera's
 // FrameTimeout, so that a lost stream ends with its own words and not by a kill.
 const ioTimeout = 5 * time.Second
@@ -34,7 +37,7 @@ func openRTSP(s capture.Source) (capture.Grabber, error) {
 		return openGstreamer(fmt.Sprintf("rtspsrc location=%q latency=100 %s! decodebin ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false",
 			s.URL, transport), capture.ClockRead)
 	}
-	if err := os.Setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", ffmpegOptions(s.Transport, loadedLibavformat())); err != nil {
+	if err := os.Setenv(ffmpegVariable, ffmpegOptions(s.Transport, loadedLibavformat())); err != nil {
 		return nil, err
 	}
 	v, err := openVideo(s.URL, gocv.VideoCaptureFFmpeg)
