@@ -29,7 +29,8 @@ func lockNode(node string) (*nodeLock, error) {
 		}
 		return nil, fmt.Errorf("node %s runs already, as %s; stop it or choose another node name", node, holder(file))
 	}
-	if err := file.Truncate(0); err == nil {
+	err = file.Truncate(0)
+	if err == nil {
 		_, err = file.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	}
 	if err != nil {
