@@ -184,7 +184,7 @@ func subscribe(b broker, filters map[string]byte, o Options) *link {
 		SetClientID(id).
 		SetProtocolVersion(4). // unset, the library would fall back to 3.1 and hide the error
 		SetCleanSession(true).
-		SetOrderMatters(false).
+		SetOrderMatters(true). // lines in the order of arrival; the handler never blocks, which is all that this asks for
 		SetDialer(&net.Dialer{Timeout: dialTimeout}).
 		SetConnectTimeout(dialTimeout).
 		SetConnectRetry(true).
