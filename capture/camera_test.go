@@ -591,7 +591,7 @@ func TestNewRefusesBadOptions(t *testing.T) {
 }
 
 func BenchmarkFrameAge(b *testing.B) {
-	src, err := capture.ParseSource("test://pattern?name=still&width=1920&height=1080&fps=100")
+	src, err := capture.ParseSource("test://pattern?name=counter&width=1920&height=1080&fps=100")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -599,7 +599,7 @@ func BenchmarkFrameAge(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cam, err := capture.New(capture.Options{Name: "cam", Source: src, WorkerPath: self, WorkerEnv: []string{roleVariable + "=work:counter"}})
+	cam, err := capture.New(capture.Options{Name: "cam", Source: src, WorkerPath: self, WorkerEnv: []string{roleVariable + "=work:"}})
 	if err != nil {
 		b.Fatal(err)
 	}

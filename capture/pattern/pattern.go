@@ -40,7 +40,11 @@ func New(name string, width, height int) (*Pattern, error) {
 	case "noise":
 		p.draw = drawNoise
 	case "still":
-		p.draw = func(g capture.Geometry, dst []byte, _ uint64) { drawGradient(g, dst, 0) }
+		if width > 0 && height > 0 {
+			picture := make([]byte, p.g.Bytes())
+			drawGradient(p.g, picture, 0)
+			p.draw = func(_ capture.Geometry, dst []byte, _ uint64) { copy(dst, picture) }
+		}
 	default:
 		return nil, fmt.Errorf("test pattern %q is unknown: choose from %v", name, capture.Patterns())
 	}
@@ -82,17 +86,22 @@ func drawBars(g capture.Geometry, dst []byte, n uint64) {
 }
 
 func drawGradient(g capture.Geometry, dst []byte, n uint64) {
-	for y := range g.Height {
-		row := dst[y*g.Stride:]
+	shift := int(n * 4 % uint64(2*g.Width))
+	first := dst[:3*g.Width]
+	for x := range g.Width {
+		level := (x + shift) % (2 * g.Width)
+		if level >= g.Width {
+			level = 2*g.Width - 1 - level // There and back: no edge.
+		}
+		red := byte(level * 255 / g.Width)
+		first[3*x], first[3*x+1], first[3*x+2] = 255-red, 0, red
+	}
+	for y := 1; y < g.Height; y++ {
+		row := dst[y*g.Stride : y*g.Stride+3*g.Width]
+		copy(row, first)
 		green := byte(y * 255 / g.Height)
-		for x := range g.Width {
-			v := x + int(n*4%uint64(2*g.Width))
-			level := v % (2 * g.Width)
-			if level >= g.Width {
-				level = 2*g.Width - 1 - level // There and back: no edge.
-			}
-			red := byte(level * 255 / g.Width)
-			row[3*x], row[3*x+1], row[3*x+2] = 255-red, green, red
+		for x := 1; x < len(row); x += 3 {
+			row[x] = green
 		}
 	}
 }
