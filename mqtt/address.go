@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -57,6 +58,9 @@ func ParseAddress(text string) (Address, error) {
 	if u.Hostname() == "" {
 		return Address{}, fmt.Errorf("broker URL %q names no host: %s", u.Redacted(), forms)
 	}
+	if _, err := netip.ParseAddr(u.Hostname()); err != nil && strings.ContainsAny(u.Hostname(), ":%[] ") {
+		return Address{}, fmt.Errorf("broker URL %q: %q is neither a host name nor an address: %s", u.Redacted(), u.Hostname(), forms)
+	}
 	if p := u.Port(); p != "" {
 		if n, err := net.LookupPort("tcp", p); err != nil || n == 0 {
 			return Address{}, fmt.Errorf("broker URL %q: port %q is not between 1 and 65535", u.Redacted(), p)
@@ -80,7 +84,9 @@ func ParseAddress(text string) (Address, error) {
 }
 
 // String is the URL without user and password.
-func (a Address) String() string { return a.Scheme + "://" + a.Host + a.Path }
+func (a Address) String() string {
+	return a.Scheme + "://" + strings.ReplaceAll(a.Host, "%", "%25") + a.Path // the zone of an IPv6 address
+}
 
 // TLS reports whether the connection is encrypted.
 func (a Address) TLS() bool { return a.Scheme == "mqtts" || a.Scheme == "wss" }

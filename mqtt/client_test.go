@@ -513,6 +513,49 @@ func (p *proxy) resume() {
 	p.gate.Broadcast()
 }
 
+// Frames that were dropped are told of in the next message: which cells changed in them,
+// and that features are not those of the message before.
+func TestDroppedFramesAreToldOf(t *testing.T) {
+	b := embedded(t, mqtt.BrokerOptions{})
+	b.stop()
+	c, _ := client(t, mqtt.Options{Broker: b.url})
+	send := func(sequence uint64, keyframe, reused bool, changed ...uint64) {
+		t.Helper()
+		f := frame(sequence, nil)
+		f.Header.Keyframe, f.Header.Reused, f.Changed = keyframe, reused, changed
+		if err := c.PublishFrame(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(1, false, true, 0, 0, 0, 0)
+	send(2, true, false, 1<<63, 2, 0, 0)
+	send(3, false, false, 0, 4, 0, 0)
+	b.start()
+	connected(t, c)
+	topic := c.Topics().Camera("front", api.KindTokens)
+	o := observe(t, b.url, topic)
+	receive := func(sequence uint64) (*toklipv1.Header, []int32) {
+		t.Helper()
+		var m toklipv1.Tokens
+		o.await(t, topic, func(payload string) bool {
+			return proto.Unmarshal([]byte(payload), &m) == nil && m.Header.Sequence == sequence
+		})
+		changed, err := api.ChangedCells(nil, &m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Header, changed
+	}
+	send(4, false, true, 0, 0, 0, 0)
+	if h, changed := receive(4); h.Reused || !h.Keyframe || !slices.Equal(changed, []int32{63, 65, 66}) {
+		t.Errorf("after dropped frames: reused %v, keyframe %v, changed %v", h.Reused, h.Keyframe, changed)
+	}
+	send(5, false, true, 0, 0, 0, 0)
+	if h, changed := receive(5); !h.Reused || h.Keyframe || len(changed) != 0 {
+		t.Errorf("after that: reused %v, keyframe %v, changed %v", h.Reused, h.Keyframe, changed)
+	}
+}
+
 func TestFramesRefused(t *testing.T) {
 	c, err := mqtt.New(mqtt.Options{Broker: "mqtt://127.0.0.1", Node: "robot-1"})
 	if err != nil {

@@ -93,11 +93,50 @@ type slot struct {
 	full   bool
 	frame  Frame
 	header *toklipv1.Header // of frame
+	missed missed
 	counts CameraStats
 
 	taken    Frame
 	sending  *toklipv1.Header // of taken
+	changed  []uint64         // of taken
 	encoders *encoders
+}
+
+// missed sums up the frames dropped since the last one that was published. The header and
+// the changed cells of a frame speak of the result before it; a consumer only has the
+// message before it, and has to be told what it has not seen.
+type missed struct {
+	fresh    bool     // one of them had features of its own: the next is not a reuse of what was published
+	keyframe bool     // one of them was one
+	changed  []uint64 // cells that changed in any of them
+}
+
+func (m *missed) add(f *Frame) {
+	m.fresh = m.fresh || !f.Header.Reused
+	m.keyframe = m.keyframe || f.Header.Keyframe
+	if len(m.changed) != len(f.Changed) { // another grid: its first frame is a keyframe
+		m.changed = append(m.changed[:0], f.Changed...)
+		return
+	}
+	for i, w := range f.Changed {
+		m.changed[i] |= w
+	}
+}
+
+// tell puts what was missed into the next frame, whose changed cells go to dst, and
+// forgets it.
+func (m *missed) tell(f *Frame, dst []uint64) []uint64 {
+	f.Header.Reused = f.Header.Reused && !m.fresh
+	f.Header.Keyframe = f.Header.Keyframe || m.keyframe
+	dst = append(dst[:0], f.Changed...)
+	if len(dst) == len(m.changed) {
+		for i, w := range m.changed {
+			dst[i] |= w
+		}
+	}
+	m.fresh, m.keyframe = false, false
+	clear(m.changed)
+	return dst
 }
 
 func newFrameQueue() *frameQueue {
@@ -112,6 +151,7 @@ func (q *frameQueue) put(f *Frame) {
 		q.cameras[s.camera] = s
 	}
 	if !q.connected {
+		s.missed.add(f)
 		s.counts.DroppedBroker++
 		q.mu.Unlock()
 		release(f)
@@ -120,6 +160,7 @@ func (q *frameQueue) put(f *Frame) {
 	var old Frame
 	if s.full {
 		old = s.frame
+		s.missed.add(&old)
 		s.counts.DroppedPublish++
 	} else {
 		q.waiting = append(q.waiting, s)
@@ -155,6 +196,8 @@ func (q *frameQueue) take() *slot {
 	s.header, s.sending = s.sending, s.header
 	s.taken, s.frame = s.frame, Frame{}
 	s.taken.Header = s.sending
+	s.changed = s.missed.tell(&s.taken, s.changed)
+	s.taken.Changed = s.changed // a copy: it is still wanted if sending fails, after the frame was given back
 	if s.sending.Drops == nil {
 		s.sending.Drops = new(toklipv1.Drops)
 	}
@@ -176,6 +219,7 @@ func (q *frameQueue) close() {
 	q.connected = false
 	dropped := make([]Frame, 0, len(q.waiting))
 	for _, s := range q.waiting {
+		s.missed.add(&s.frame)
 		s.counts.DroppedBroker++
 		dropped = append(dropped, s.frame)
 		s.full, s.frame = false, Frame{}
@@ -247,14 +291,15 @@ func (q *frameQueue) run(ctx context.Context, c *Client, on *session) {
 		}
 		err := s.encoders.publish(c, on, &s.taken)
 		release(&s.taken)
-		s.taken = Frame{}
 		q.mu.Lock()
 		if err == nil {
 			s.counts.Published++
 		} else {
+			s.missed.add(&s.taken)
 			s.counts.DroppedBroker++
 		}
 		q.mu.Unlock()
+		s.taken = Frame{}
 		if err != nil {
 			on.fail(err)
 			return

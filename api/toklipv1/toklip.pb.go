@@ -94,7 +94,8 @@ type Header struct {
 	// began anew.
 	BootId string `protobuf:"bytes,4,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	// Number of the frame, counted by the camera. Frames dropped on the way keep their
-	// number, so a gap of k means k frames that never became a message.
+	// number. A gap that the increase of drops does not explain means messages lost between
+	// broker and reader (QoS 0).
 	Sequence uint64 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Time of capture, nanoseconds since 1970-01-01 UTC.
 	CaptureWallNs int64 `protobuf:"fixed64,6,opt,name=capture_wall_ns,json=captureWallNs,proto3" json:"capture_wall_ns,omitempty"`
@@ -133,8 +134,8 @@ type Header struct {
 	// What executed the token encoder: "onnxruntime", "tensorrt"; "fp32", "fp16", "int8".
 	Backend   string `protobuf:"bytes,21,opt,name=backend,proto3" json:"backend,omitempty"`
 	Precision string `protobuf:"bytes,22,opt,name=precision,proto3" json:"precision,omitempty"`
-	// The frame was computed without regard to the one before; all its cells count as
-	// changed.
+	// The frame, or one dropped since the last message, was computed without regard to the
+	// one before; all cells count as changed.
 	Keyframe bool `protobuf:"varint,23,opt,name=keyframe,proto3" json:"keyframe,omitempty"`
 	// All token ids equal those of the message before: the token encoder did not run,
 	// features and embedding are exactly the last ones.
@@ -658,8 +659,8 @@ type Tokens struct {
 	// Ids of `bits` bits each, one after the other, least significant bit first: bit k of
 	// id i is bit (i*bits+k)%8 of byte (i*bits+k)/8. The last byte is filled with zeros.
 	Packed []byte `protobuf:"bytes,6,opt,name=packed,proto3" json:"packed,omitempty"`
-	// Cells whose id differs from the last message of this camera: bit i%8 of byte i/8
-	// stands for cell i, row by row.
+	// Cells whose id changed since the last message of this camera, also those that changed
+	// back in frames dropped between: bit i%8 of byte i/8 stands for cell i, row by row.
 	Changed       []byte `protobuf:"bytes,7,opt,name=changed,proto3" json:"changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
