@@ -204,12 +204,12 @@ func (p *Pipeline) Metrics(dst *Metrics) {
 	dst.Cameras = cameras
 }
 
-// Health is how the backend does: the error of the last batch and how many failed in
-// a row; nil and 0 when the last batch went well.
-func (p *Pipeline) Health() (err error, failing int) { //nolint:revive // the error is the answer, not the outcome
+// Health is how the backend does: how many batches failed in a row and the error of
+// the last one; 0 and nil when the last batch went well.
+func (p *Pipeline) Health() (failing int, last error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.lastErr, p.failing
+	return p.failing, p.lastErr
 }
 
 // notify wakes the scheduler. A wake that is pending already covers this one.

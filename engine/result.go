@@ -120,7 +120,7 @@ type Result struct {
 	Embedding []float32 // [E] as the model gives it, not normalised; nil without encoder
 
 	Stages Stages
-	Age    time.Duration // from capture until inference of the batch began
+	Age    time.Duration // from capture until inference of the batch began, pre-processing counted in
 	Batch  int           // frames in the batch
 	Drops  Drops         // of this camera so far
 

@@ -13,10 +13,17 @@ import (
 
 // Options say how graphs are run. The zero value is good.
 type Options struct {
-	Threads  int  // of each session; 0: PhysicalCores()
-	MaxBatch int  // most frames in one batch; 0: 4. They run one after the other
-	Overlap  bool // let the tokenizer of the next batch run beside the encoder of this one
-	Spin     bool // let idle threads burn CPU for some milliseconds to start the next operator sooner
+	Threads int // of each session; 0: PhysicalCores()
+	// MaxBatch is the most frames in one batch; 0: 1, which is best. Frames of a batch
+	// run one after the other (see session), so that more gain nothing here and the last
+	// one is older when its turn comes than if it had been taken then.
+	MaxBatch int
+	// Overlap lets the tokenizer of the next batch run beside the encoder of this one.
+	// Both use all threads, so that this pays only where one alone leaves cores idle.
+	Overlap bool
+	// Spin lets idle threads burn CPU for a while to start the next operator sooner. On a
+	// machine that has other work it costs far more than it gains.
+	Spin bool
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -27,7 +34,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Threads = PhysicalCores()
 	}
 	if o.MaxBatch == 0 {
-		o.MaxBatch = 4
+		o.MaxBatch = 1
 	}
 	return o, nil
 }

@@ -63,9 +63,7 @@ func (r *Runtime) LoadDecoder(m *engine.Model, opts Options) (*Decoder, error) {
 	if m.Decoder == "" {
 		return nil, fmt.Errorf("load decoder: model %q has none", m.Name)
 	}
-	if opts.MaxBatch == 0 {
-		opts.MaxBatch = 1
-	}
+	opts.MaxBatch = 1 // Decode takes one frame
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("load decoder: %w", err)
