@@ -204,12 +204,12 @@ func (p *Pipeline) Metrics(dst *Metrics) {
 	dst.Cameras = cameras
 }
 
-// Health is how the backend does: how many batches failed in a row and the error of
-// the last one; 0 and nil when the last batch went well.
-func (p *Pipeline) Health() (failing int, last error) {
+// Health is how the backend does: the error of the last batch and how many failed in
+// a row; nil and 0 when the last batch went well.
+func (p *Pipeline) Health() (last error, failing int) { //nolint:staticcheck // ST1008: the error is what was asked for, not how asking went
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.failing, p.lastErr
+	return p.lastErr, p.failing
 }
 
 // notify wakes the scheduler. A wake that is pending already covers this one.

@@ -240,7 +240,7 @@ func TestKeyframes(t *testing.T) {
 	fail := errFake
 	g.tokenize = func(int) error { return fail }
 	c.Offer(gray(3, 100))
-	eventually(t, "the failure is counted", func() bool { failing, _ := p.Health(); return failing == 1 })
+	eventually(t, "the failure is counted", func() bool { _, failing := p.Health(); return failing == 1 })
 	g.tokenize = nil
 	check("after a failure", next(3, 13*time.Second, nil), true, false, 4)
 	if g.encoded.Load() != 5 {
@@ -289,7 +289,7 @@ func TestBackendFailures(t *testing.T) {
 			if r := p.sink.wait(t, results)[results-1]; !r.key || r.reused {
 				t.Errorf("after failure %d: keyframe %v, reused %v; want true, false", kind, r.key, r.reused)
 			}
-			if failing, err := p.Health(); err != nil || failing != 0 {
+			if err, failing := p.Health(); err != nil || failing != 0 {
 				t.Errorf("health after a good batch is %v, %d failing", err, failing)
 			}
 			*stage = nil
@@ -327,7 +327,7 @@ func TestBadFrameIsCounted(t *testing.T) {
 	if r := p.sink.wait(t, 1)[0]; r.sequence != 2 || r.drops.Invalid != 1 {
 		t.Errorf("after a bad frame: sequence %d, drops %+v", r.sequence, r.drops)
 	}
-	if _, err := p.Health(); err != nil {
+	if err, _ := p.Health(); err != nil {
 		t.Errorf("a bad frame made the backend unhealthy: %v", err)
 	}
 }
