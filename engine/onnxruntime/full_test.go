@@ -116,9 +116,9 @@ func measureMemory(t *testing.T, precision string) {
 		precision, b.Describe().MaxBatch, weights>>20, loaded>>20, rss>>20, memory(t, "RssAnon")>>20, memory(t, "RssFile")>>20, memory(t, "VmHWM")>>20)
 	// The goal is 200 MB. Six maps of the tokenizer's first level (33.5 MB each) are alive
 	// at once in the library's layout for convolutions; with the program, its library and
-	// Go's heap that is 230 to 265 MB here.
-	if limit := weights + 300<<20; rss > limit {
-		t.Errorf("RSS is %d MB, more than the weights and 300 MB: %d MB", rss>>20, limit>>20)
+	// Go's heap that is 187 MB (fp32) and 232 MB (int8) where this was written.
+	if limit := weights + 260<<20; rss > limit {
+		t.Errorf("RSS is %d MB, more than the weights and 260 MB: %d MB", rss>>20, limit>>20)
 	}
 }
 
