@@ -229,6 +229,7 @@ func (c *Client) Run(ctx context.Context) error {
 		s, err := c.connect(ctx)
 		if err == nil {
 			err = c.serve(ctx, s)
+			s.end()
 			if time.Since(began) > 10*time.Second {
 				attempt = 0 // it held; a quick end, such as being kicked by a namesake, backs off
 			}

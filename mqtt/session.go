@@ -43,6 +43,14 @@ func (s *session) fail(err error) {
 	s.closeConn()
 }
 
+// end lets the library's goroutines go. It takes an error of a socket that we closed for
+// its own doing and would otherwise notice at the next ping; without a socket no
+// disconnect packet leaves, so the will is sent.
+func (s *session) end() {
+	s.closeConn()
+	s.paho.Disconnect(1)
+}
+
 func (s *session) closeConn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +155,7 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	token := s.paho.Connect()
 	<-token.Done() // bounded by ConnectTimeout
 	if !stop() {
-		s.closeConn()
+		s.end()
 		return nil, ctx.Err()
 	}
 	if err := token.Error(); err != nil {
@@ -367,5 +375,4 @@ func (c *Client) goodbye(s *session) {
 		return
 	}
 	s.paho.Disconnect(uint(max(time.Until(deadline), 50*time.Millisecond).Milliseconds()))
-	s.closeConn()
 }
