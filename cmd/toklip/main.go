@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/quietstart"
 )
 
 // Exit codes. They are documented in `toklip help exit-codes`.
@@ -32,6 +33,7 @@ const unversioned = "devel"
 var version = unversioned
 
 func main() {
+	quietstart.Over()
 	version = programVersion()
 	// The first SIGINT or SIGTERM ends everything in order; a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -7,11 +7,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/toklip/toklip/cmd/toklip/quietstart"
 )
 
 // TestMain lets this test binary stand for the toklip program: scripts in testdata/script run it by that name. The tests
 // proper must end every goroutine they started.
 func TestMain(m *testing.M) {
+	quietstart.Over()
 	testscript.Main(leakChecked{m}, map[string]func(){"toklip": main})
 }
 

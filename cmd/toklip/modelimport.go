@@ -83,8 +83,8 @@ models need --config, a JSON file with at least {"heads": N}.`,
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&tokenizer, "tokenizer", "", "SentencePiece `file` of the text tower (for a later version)")
-	cmd.Flags().StringVar(&source, "source", "", "`text`: where the weights come from, for the manifest; the files' names by default")
-	cmd.Flags().StringVar(&licence, "licence", "", "`text`: terms of the weights, for the manifest")
+	cmd.Flags().StringVar(&source, "source", "", "`origin` of the weights, for the manifest; the files' names by default")
+	cmd.Flags().StringVar(&licence, "licence", "", "`terms` of the weights, for the manifest")
 	return cmd
 }
 
