@@ -42,15 +42,6 @@ func (f PixelFormat) String() string {
 	return fmt.Sprintf("PixelFormat(%d)", uint32(f))
 }
 
-func parsePixelFormat(s string) (PixelFormat, error) {
-	for _, f := range []PixelFormat{BGR8, Gray8, BGRx8} {
-		if f.String() == s {
-			return f, nil
-		}
-	}
-	return 0, fmt.Errorf("pixel format %q is unknown: choose BGR8, GRAY8 or BGRX8", s)
-}
-
 // Clock says who made a capture time.
 type Clock uint32
 

@@ -22,7 +22,7 @@ type Orphan struct {
 
 // OrphanOptions tell our workers from others'.
 type OrphanOptions struct {
-	// Node is Options.Node of the cameras. Required.
+	// Node is Options.Node of the cameras; "" finds those of any node, and ends none.
 	Node string
 	// Worker and Daemon are file names of the programs; default WorkerName and
 	// "toklip". A worker whose parent runs Daemon is in use and no orphan.
@@ -78,7 +78,7 @@ func (o *OrphanOptions) isOurs(pid int) (camera string, ok bool) {
 	for i := 1; i+1 < len(args); i++ {
 		switch string(args[i]) {
 		case "--node":
-			ok = string(args[i+1]) == o.Node
+			ok = o.Node == "" || string(args[i+1]) == o.Node
 		case "--camera":
 			camera = string(args[i+1])
 		}
@@ -91,6 +91,9 @@ func (o *OrphanOptions) isOurs(pid int) (camera string, ok bool) {
 // camera of the node runs.
 func ReapOrphans(ctx context.Context, o OrphanOptions) ([]Orphan, error) {
 	o.complete()
+	if o.Node == "" {
+		return nil, fmt.Errorf("end orphaned capture workers: no node named")
+	}
 	found, err := FindOrphans(o)
 	if err != nil {
 		return nil, err

@@ -123,6 +123,12 @@ func TestOrphansAreFoundAndEnded(t *testing.T) {
 	if len(found) != 1 || found[0].PID != ours || found[0].Camera != "front" {
 		t.Fatalf("found %+v, want process %d of camera front", found, ours)
 	}
+	if any, err := capture.FindOrphans(capture.OrphanOptions{Worker: worker}); err != nil || len(any) != 2 {
+		t.Errorf("of any node: %+v, %v; want both", any, err)
+	}
+	if _, err := capture.ReapOrphans(context.Background(), capture.OrphanOptions{Worker: worker}); err == nil {
+		t.Error("workers of any node may be ended")
+	}
 	// The test binary needs a moment to ignore SIGTERM; either way it must end.
 	gone, err := capture.ReapOrphans(context.Background(), o)
 	if err != nil || len(gone) != 1 || gone[0].PID != ours {

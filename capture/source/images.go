@@ -143,6 +143,12 @@ func wholeJPEG(data []byte) error {
 	}
 	cut := errors.New("JPEG is cut short")
 	for at := 2; ; {
+		if at >= len(data) {
+			return cut
+		}
+		if data[at] != 0xff {
+			return errors.New("JPEG without marker where one belongs")
+		}
 		for at < len(data) && data[at] == 0xff {
 			at++
 		}
@@ -157,11 +163,8 @@ func wholeJPEG(data []byte) error {
 			}
 			return nil
 		}
-		if at >= len(data) || length < 2 {
-			return cut
-		}
-		if data[at] != 0xff {
-			return errors.New("JPEG without marker where one belongs")
+		if length < 2 {
+			return errors.New("JPEG with a segment of negative length")
 		}
 	}
 }

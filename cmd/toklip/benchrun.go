@@ -67,7 +67,7 @@ type benchResult struct {
 }
 
 func benchmark(ctx context.Context, opened *openedModel, library *onnxruntime.Runtime, threads int, opts benchOptions, bar *progress) (*benchReport, error) {
-	graphs, err := library.Load(opened.spec, onnxruntime.Options{Threads: threads, MaxBatch: opts.cameras})
+	graphs, err := library.Load(opened.spec, onnxruntime.Options{Threads: threads, MaxBatch: cpuBatch})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,10 @@ import (
 	"github.com/toklip/toklip/mqtt"
 )
 
+// cpuBatch is how many frames ONNX Runtime takes at once: a CPU gains nothing from batches, and with one frame at a time the newest of the next
+// camera is taken when its turn comes, not when the batch began. engine.max_batch is for GPUs.
+const cpuBatch = 1
+
 // daemon is one running node. Its parts are built in the order of the fields and end in the reverse order.
 type daemon struct {
 	cfg     config.Config
@@ -192,9 +196,7 @@ func (d *daemon) load() error {
 		return err
 	}
 	begun := time.Now()
-	d.backend, err = library.NewBackend(d.model.spec, onnxruntime.Options{
-		Threads: d.cfg.Engine.Threads, MaxBatch: min(d.cfg.Engine.MaxBatch, max(1, len(d.cfg.Cameras))),
-	})
+	d.backend, err = library.NewBackend(d.model.spec, onnxruntime.Options{Threads: d.cfg.Engine.Threads, MaxBatch: cpuBatch})
 	if err != nil {
 		return err
 	}

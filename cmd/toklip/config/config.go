@@ -40,7 +40,7 @@ type Engine struct {
 	Backend            string   `toml:"backend"`   // "auto", "onnxruntime" or "tensorrt"
 	Precision          string   `toml:"precision"` // "fp32", "int8"; "fp16" with TensorRT
 	Threads            int      `toml:"threads"`   // CPU threads of the backend; 0: one for each physical core
-	MaxBatch           int      `toml:"max_batch"` // frames of different cameras in one run
+	MaxBatch           int      `toml:"max_batch"` // frames of different cameras in one run, where the backend gains from it
 	KeyframeInterval   Duration `toml:"keyframe_interval"`
 	ONNXRuntimeLibrary string   `toml:"onnxruntime_library"`
 }
