@@ -134,8 +134,9 @@ type Header struct {
 	// What executed the token encoder: "onnxruntime", "tensorrt"; "fp32", "fp16", "int8".
 	Backend   string `protobuf:"bytes,21,opt,name=backend,proto3" json:"backend,omitempty"`
 	Precision string `protobuf:"bytes,22,opt,name=precision,proto3" json:"precision,omitempty"`
-	// The frame, or one dropped since the last message, was computed without regard to the
-	// one before; all cells count as changed.
+	// All cells count as changed, whatever the frame before was: for those who joined late.
+	// So it is for the first frame, after a fault, after a change of geometry, at every
+	// keyframe interval, and when such a frame was dropped since the last message.
 	Keyframe bool `protobuf:"varint,23,opt,name=keyframe,proto3" json:"keyframe,omitempty"`
 	// All token ids equal those of the message before: the token encoder did not run,
 	// features and embedding are exactly the last ones.

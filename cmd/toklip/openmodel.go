@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
@@ -55,17 +56,17 @@ func openModel(dir, precision, backend string) (*openedModel, error) {
 	return &openedModel{dir: dir, manifest: manifest, spec: spec}, nil
 }
 
-// weights is the size in bytes of the files that a running tokenizer and encoder of this precision need.
+// weights is the size in bytes of the files that belong to the running tokenizer and encoder. Of files that a graph shares with another it
+// reads a part only (int8 takes its token table from fp32's file): they count for the graph they are named after.
 func (m *openedModel) weights() int64 {
-	seen := map[string]bool{}
 	total := int64(0)
 	for _, g := range m.manifest.Graphs {
 		if g.Role == model.RoleDecoder || g.Role == model.RoleEncoder && g.Precision != m.spec.Precision {
 			continue
 		}
-		for _, file := range append([]model.File{g.File}, g.Data...) {
-			if !seen[file.Name] {
-				seen[file.Name] = true
+		total += g.File.Size
+		for _, file := range g.Data {
+			if strings.HasPrefix(file.Name, g.File.Name) {
 				total += file.Size
 			}
 		}
