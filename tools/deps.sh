@@ -29,8 +29,10 @@ packages=(
 	gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
 	gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 	ffmpeg mosquitto mosquitto-clients
-	procps python3 python3-pip
+	protobuf-compiler procps python3 python3-pip
 )
+# Node.js validates the AsyncAPI document in the tests; any source of it will do.
+command -v npm >/dev/null || packages+=(nodejs npm)
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
