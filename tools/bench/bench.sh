@@ -38,5 +38,9 @@ bin/toklip bench --model "$data/s256" --precision int8 --frames 20
 [ -d "$data/demo" ] || bin/toklip model synth --preset demo --out "$data/demo"
 bin/toklip bench --model "$data/demo" --frames 500
 
+title "Memory of the daemon beside its weights"
+tools/bench/memory.sh "$data/s256" fp32
+tools/bench/memory.sh "$data/s256" int8
+
 title "Hot paths"
 go test -run '^$' -bench . -benchmem ./engine/... ./capture/... ./api/... ./mqtt/... ./model/... | grep -E '^(Benchmark|pkg|ok)'

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Resident memory of the whole daemon beside the size of its weights: memory.sh MODEL_DIR PRECISION [SECONDS]
+# A 1080p test pattern runs through worker, pipeline and embedded broker meanwhile.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+model=$1 precision=$2 seconds=${3:-40}
+
+work=$(mktemp -d)
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cat >"$work/toklip.toml" <<TOML
+node = "bench-memory"
+[model]
+path = "$PWD/$model"
+[engine]
+precision = "$precision"
+[mqtt]
+listen = "127.0.0.1:$port"
+metrics_interval = "1s"
+[[camera]]
+name = "pattern"
+source = "test://pattern?name=noise&width=1920&height=1080&fps=15"
+TOML
+bin/toklip run --config "$work/toklip.toml" 2>"$work/log" &
+daemon=$!
+trap 'kill $daemon 2>/dev/null; wait $daemon 2>/dev/null || cat "$work/log" >&2; rm -rf "$work"' EXIT
+sleep "$seconds"
+metrics=$(mosquitto_sub -p "$port" -t 'toklip/bench-memory/metrics' -C 1 -W 20)
+status() { awk -v key="$1:" '$1 == key {print $2 * 1024}' "/proc/$daemon/status"; }
+python3 - "$model" "$precision" "$(status VmRSS)" "$(status VmHWM)" "$metrics" <<'PYTHON'
+import json, os, sys, tomllib
+model, precision, rss, peak, metrics = sys.argv[1:]
+with open(os.path.join(model, "model.toml"), "rb") as f:
+    manifest = tomllib.load(f)
+weights = 0
+for g in manifest["graph"]:
+    if g["role"] == "tokenizer" or g["role"] == "encoder" and g["precision"] == precision:
+        # Of a file shared with another graph a part is read only: it counts for the graph it is named after.
+        weights += g["file"]["size"] + sum(d["size"] for d in g["data"] if d["name"].startswith(g["file"]["name"]))
+frames = json.loads(metrics)["cameras"]["pattern"]["sequence"]
+rss, peak = int(rss), int(peak)
+print(f"{precision}: daemon {rss / 1e6:.0f} MB (peak {peak / 1e6:.0f}), weights {weights / 1e6:.0f} MB: {(rss - weights) / 1e6:.0f} MB beside them, after frame {frames} of a 1080p pattern")
+PYTHON
