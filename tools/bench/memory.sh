@@ -25,7 +25,7 @@ daemon=$!
 trap 'kill $daemon 2>/dev/null; wait $daemon 2>/dev/null || cat "$work/log" >&2; rm -rf "$work"' EXIT
 sleep "$seconds"
 metrics=$(mosquitto_sub -p "$port" -t 'toklip/bench-memory/metrics' -C 1 -W 20)
-status() { awk -v key="$1:" '$1 == key {print $2 * 1024}' "/proc/$daemon/status"; }
+status() { awk -v key="$1:" '$1 == key {printf "%.0f", $2 * 1024}' "/proc/$daemon/status"; }
 python3 - "$model" "$precision" "$(status VmRSS)" "$(status VmHWM)" "$metrics" <<'PYTHON'
 import json, os, sys, tomllib
 model, precision, rss, peak, metrics = sys.argv[1:]
