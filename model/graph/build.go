@@ -73,8 +73,9 @@ func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role stri
 		return nil, err
 	}
 	if a.bands() > 1 {
-		// ONNX Runtime gains from banded attention. TensorRT does not: it wants a pattern that it can fuse.
-		w, err := job.writeOver("encoder.ort", fp32, func(b *builder) { b.bands = a.bands(); b.encoder(0, a.Depth) })
+		// ONNX Runtime gains from banded attention and its own GELU. TensorRT wants standard operators, in a pattern
+		// that it can fuse.
+		w, err := job.writeOver("encoder.ort", fp32, func(b *builder) { b.ort, b.bands = true, a.bands(); b.encoder(0, a.Depth) })
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role stri
 		out = append(out, w)
 	}
 	if opts.Int8 {
-		w, _, err := job.write("encoder.int8", fp32, func(b *builder) { b.int8, b.bands = true, a.bands(); b.encoder(0, a.Depth) })
+		w, _, err := job.write("encoder.int8", fp32, func(b *builder) { b.ort, b.int8, b.bands = true, true, a.bands(); b.encoder(0, a.Depth) })
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,8 @@ type builder struct {
 	a     *Arch
 	w     *weights
 	bands int  // bands that causal attention is worked off in; 0 is one
-	int8  bool // quantise Linear layers, use ONNX Runtime's own operators
+	ort   bool // use ONNX Runtime's own operators where they are faster
+	int8  bool // quantise Linear layers, with ONNX Runtime's own operators
 	err   error
 }
 
@@ -47,7 +48,7 @@ func (b *builder) linear(name, key, x string, scaledRows int, scale float32) str
 
 // gelu is GELU's tanh form, 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 func (b *builder) gelu(name, x string) string {
-	if b.int8 {
+	if b.ort {
 		return b.Contrib("FastGelu", name, []string{x})
 	}
 	square := b.Op("Mul", name+"/square", []string{x, x})

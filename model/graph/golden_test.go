@@ -308,7 +308,7 @@ func TestBands(t *testing.T) {
 	g := openGolden(t, "tiny.npz")
 	for _, bands := range []int{2, 3, 16} {
 		name := fmt.Sprintf("encoder.%d", bands)
-		if _, err := j.writeOver(name, base, func(b *builder) { b.bands = bands; b.encoder(0, a.Depth) }); err != nil {
+		if _, err := j.writeOver(name, base, func(b *builder) { b.ort, b.bands = true, bands; b.encoder(0, a.Depth) }); err != nil {
 			t.Fatal(err)
 		}
 		floats, _ := run(t, filepath.Join(dir, name+".onnx"), g.ids(), []int64{3, 16}, "ids", "features", "embedding")
