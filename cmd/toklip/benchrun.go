@@ -91,8 +91,9 @@ func benchmark(ctx context.Context, opened *openedModel, library *onnxruntime.Ru
 	}
 	publish := newPublisher(client, slog.New(slog.DiscardHandler), &toklipv1.Header{Schema: api.Schema, Node: "bench"})
 	b.pipeline, err = engine.New(engine.Config{Backend: backend, Sink: engine.SinkFunc(func(r *engine.Result) {
+		at := time.Now() // before the message leaves: it may arrive before Deliver returns
 		publish.Deliver(r)
-		b.results <- benchResult{stages: r.Stages, reused: r.Reused, at: time.Now()}
+		b.results <- benchResult{stages: r.Stages, reused: r.Reused, at: at}
 	})})
 	if err != nil {
 		broker.Close()
