@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -112,6 +111,12 @@ func (c *Client) options(ctx context.Context, s *session) *paho.ClientOptions {
 		s.mu.Lock()
 		s.conn = conn
 		s.mu.Unlock()
+		// Had ctx ended before the line above, closeConn would have found nothing to close,
+		// and the handshake would hold up the end for ConnectTimeout.
+		if err := ctx.Err(); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
 		return conn, nil
 	})
 	return o
@@ -168,6 +173,7 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 
 // serve lives on one connection until it is lost or ctx ends, and returns why.
 func (c *Client) serve(ctx context.Context, s *session) error {
+	defer c.boundEnd(ctx, s)()
 	// Subscriptions do not survive with a clean session: they are made on every connection.
 	// Never the own prefix with #: the node would get all its frames back.
 	if err := c.subscribe(s); err != nil {
@@ -213,6 +219,33 @@ func (c *Client) serve(ctx context.Context, s *session) error {
 	<-publishing // no frame may follow "offline"
 	c.goodbye(s)
 	return nil
+}
+
+// boundEnd gives the connection up once ctx has been over for ShutdownTimeout. All that may
+// wait then, for an acknowledgement above all, sees it lost; the broker sends the will.
+// release ends the watch.
+func (c *Client) boundEnd(ctx context.Context, s *session) (release func()) {
+	served := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-ctx.Done():
+		case <-served:
+			return
+		}
+		timer := time.NewTimer(c.opt.ShutdownTimeout)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			s.fail(fmt.Errorf("%s took more than %v to let us go", c.address, c.opt.ShutdownTimeout))
+		case <-served:
+		}
+	}()
+	return func() {
+		close(served)
+		<-watched
+	}
 }
 
 // attend sends documents and replies as they come, and defends the availability.
@@ -348,9 +381,8 @@ func (c *Client) subscribe(s *session) error {
 }
 
 // goodbye takes leave: state, what else waits, "offline" (a clean disconnect suppresses
-// the will), disconnect. All of it within ShutdownTimeout.
+// the will), disconnect. boundEnd ends it if the broker does not answer.
 func (c *Client) goodbye(s *session) {
-	deadline := time.Now().Add(c.opt.ShutdownTimeout)
 	c.mu.Lock()
 	c.stopping = true
 	state := c.state
@@ -361,18 +393,18 @@ func (c *Client) goodbye(s *session) {
 			c.log.Error("encode state", "error", err)
 		}
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { s.fail(errors.New("shutdown took too long")) })
-	defer stop()
-	if err := c.sendDocuments(ctx, s); err != nil {
+	err := c.sendDocuments(context.Background(), s)
+	if err != nil {
 		c.log.Warn("last documents were not delivered", "error", err)
 	}
-	if err := c.publishAcked(s, c.topics.Availability(), 1, true, []byte(api.Offline), time.Until(deadline)); err != nil {
+	if err == nil {
+		err = c.publishAcked(s, c.topics.Availability(), 1, true, []byte(api.Offline), c.opt.ShutdownTimeout)
+	}
+	if err != nil {
 		// Without the disconnect packet the broker sends the will, which says the same.
 		c.log.Warn("availability offline was not delivered; the will has to do it", "error", err)
 		s.fail(err)
 		return
 	}
-	s.paho.Disconnect(uint(max(time.Until(deadline), 50*time.Millisecond).Milliseconds()))
+	s.paho.Disconnect(uint(c.opt.ShutdownTimeout.Milliseconds()))
 }
