@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -140,7 +141,8 @@ func reachable(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// Run serves until ctx ends, then closes all connections and listeners.
+// Run serves until ctx ends, then gives messages on their way a moment and closes all
+// connections and listeners.
 func (b *Broker) Run(ctx context.Context) error {
 	if err := b.server.Serve(); err != nil {
 		b.Close()
@@ -162,6 +164,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		b.drain()
 	case <-b.closed:
 	case err = <-failed:
 		err = fmt.Errorf("embedded broker: websocket: %w", err)
@@ -170,6 +173,37 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.Close()
 	serving.Wait()
 	return err
+}
+
+// How long Run waits, once its context ended, for messages on their way to subscribers.
+const (
+	drainQuiet   = 50 * time.Millisecond  // nothing was written for so long: all are out
+	drainLongest = 500 * time.Millisecond // although others go on publishing
+)
+
+// drain lets messages that were taken reach their subscribers, above all a last "offline".
+// The server queues them for each client and tells nobody how many are left.
+func (b *Broker) drain() {
+	began := time.Now()
+	for time.Since(began) < drainLongest {
+		last, clients := began, 0
+		for _, l := range b.inside {
+			wrote, open := l.activity()
+			clients += open
+			if wrote.After(last) {
+				last = wrote
+			}
+		}
+		left := drainQuiet - time.Since(last)
+		if clients == 0 || left <= 0 {
+			return
+		}
+		select {
+		case <-time.After(left):
+		case <-b.closed:
+			return
+		}
+	}
 }
 
 // Close ends everything at once; Run then returns. It may be called again.
@@ -291,9 +325,18 @@ type trackedListener struct {
 	net.Listener
 	log *slog.Logger
 
+	wrote atomic.Int64 // when something was last written to a client, ns since the Unix epoch
+
 	mu     sync.Mutex
 	open   map[net.Conn]struct{}
 	closed bool
+}
+
+// activity is when something was last written to a client, and how many clients there are.
+func (l *trackedListener) activity() (wrote time.Time, clients int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Unix(0, l.wrote.Load()), len(l.open)
 }
 
 // Accept goes on after errors that pass, such as too many open files: the server would
@@ -358,7 +401,9 @@ func (c *trackedConn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	c.listener.wrote.Store(time.Now().UnixNano())
+	return n, err
 }
 
 func (c *trackedConn) Close() error {

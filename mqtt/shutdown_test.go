@@ -104,3 +104,22 @@ func TestStopAtSilentBroker(t *testing.T) {
 		<-gone
 	})
 }
+
+// The embedded broker, which ends right after the client, still hands its last words out.
+func TestLastWordsAtEmbeddedBroker(t *testing.T) {
+	for range 10 {
+		b := embedded(t, mqtt.BrokerOptions{})
+		c, stop := client(t, mqtt.Options{Broker: b.url})
+		connected(t, c)
+		observers := make([]*observer, 20)
+		for i := range observers {
+			observers[i] = observe(t, b.url, c.Topics().Availability())
+		}
+		stop()
+		b.stop()
+		for _, o := range observers {
+			o.await(t, c.Topics().Availability(), is(api.Offline))
+			o.close()
+		}
+	}
+}
