@@ -55,8 +55,9 @@ type Batch struct {
 	Stages Stages
 
 	pool   *resultPool
-	formed int64 // ns of CLOCK_MONOTONIC, just before Submit
-	queued int64 // ns of CLOCK_MONOTONIC, when Submit returned
+	number uint64 // counts the pipeline's batches from 1
+	begun  int64  // ns of CLOCK_MONOTONIC, just before Submit
+	queued int64  // ns of CLOCK_MONOTONIC, when Submit returned
 }
 
 // Item is one frame of a batch.
@@ -64,7 +65,7 @@ type Item struct {
 	// Stream numbers the source of the frame, densely from 0. A backend keeps the last
 	// ids and the last result of each stream. Numbers are used again after a camera went;
 	// that is harmless, because features follow from ids alone and the pipeline makes a
-	// camera's first result a keyframe.
+	// camera's first result a keyframe that is not Reused.
 	Stream int
 	// Frame is the picture; nil once it was released.
 	Frame *Frame

@@ -28,11 +28,12 @@ type Camera struct {
 	due       int64 // when the next frame may pass, ns of CLOCK_MONOTONIC
 	frame     *Frame
 	offered   int64 // when frame was, ns of CLOCK_MONOTONIC
+	waiting   int64 // since when the slot holds one, ns of CLOCK_MONOTONIC
 	removed   bool
 	stats     cameraStats
-	broken    bool  // no result since the start, a failure or a swap: the next one is a keyframe
-	keyframe  int64 // capture time of the last keyframe, ns of CLOCK_MONOTONIC
-	lastShape shape // of the last result
+	failed    uint64 // number of the last batch that failed with a frame of it; 0: a result of a later one came
+	keyframe  int64  // capture time of the last keyframe, ns of CLOCK_MONOTONIC
+	lastShape shape  // of the last result; zero before the first and after a swap
 }
 
 // shape is what makes cells of two results look at different places if it differs.
@@ -88,6 +89,8 @@ func (c *Camera) Offer(f *Frame) {
 	default:
 		if out = c.frame; out != nil {
 			c.stats.drops.Replaced++
+		} else {
+			c.waiting = now
 		}
 		c.frame, c.offered = f, now
 	}

@@ -15,13 +15,21 @@ type clock struct {
 }
 
 func newClock() clock {
-	var ts unix.Timespec
-	start := time.Now()
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		// Linux has this clock since 2.6; without it ages count from here.
-		return clock{start: start}
+	var c clock
+	// The two clocks cannot be read in one moment, and a thread that is put to sleep between
+	// them would shift all ages for good: of several pairs the closest counts.
+	for closest, tries := time.Duration(1<<62), 0; tries < 10 && closest > time.Microsecond; tries++ {
+		var ts unix.Timespec
+		start := time.Now()
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			// Linux has this clock since 2.6; without it ages count from here.
+			return clock{start: start}
+		}
+		if apart := time.Since(start); apart < closest {
+			closest, c = apart, clock{start: start, origin: ts.Nano()}
+		}
 	}
-	return clock{start: start, origin: ts.Nano()}
+	return c
 }
 
 // now is the time in ns.

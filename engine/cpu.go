@@ -43,8 +43,8 @@ type cpu struct {
 	waiting    sync.Mutex // held during Wait; after submitting where both are
 	closed     bool       // written with both held
 
-	streams []*stream // guarded by submitting; Wait sees them through streamOf
 	table   sync.RWMutex
+	streams []*stream // guarded by table: Submit and Wait may both meet a new one
 }
 
 // stream is what is kept of one camera.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -16,8 +15,9 @@ type Config struct {
 	Sink    Sink
 
 	MaxBatch int // most frames in a batch; 0, or above the backend's own limit: that limit
-	// Linger is how long a batch may wait for further cameras, counted from its oldest
-	// frame's Offer. 0: never. A batch with a frame of every camera does not wait.
+	// Linger is how long a batch may wait for further cameras, counted from the Offer of its
+	// first frame; a newer one in that frame's place does not prolong it. 0: never. A batch
+	// with a frame of every camera does not wait.
 	Linger time.Duration
 	// KeyframeInterval is the longest time, by capture, between two keyframes of a
 	// camera; 0: only those that are needed.
@@ -54,6 +54,7 @@ type Pipeline struct {
 	pool     *resultPool
 	batches  []*Batch // for the next use
 	inFlight int
+	formed   uint64 // batches so far, each numbered by it
 	running  bool
 	ended    bool
 	swap     *swapRequest // waits for inFlight to be 0
@@ -118,7 +119,7 @@ func (p *Pipeline) install(b Backend) error {
 		p.batches = append(p.batches, &Batch{pool: p.pool, Items: make([]Item, 0, p.limit)})
 	}
 	for _, c := range p.cameras {
-		c.broken = true
+		c.lastShape = shape{}
 	}
 	return nil
 }
@@ -154,7 +155,7 @@ func (p *Pipeline) AddCamera(cfg CameraConfig) (*Camera, error) {
 		p.streams = append(p.streams, false)
 	}
 	p.streams[stream] = true
-	c := &Camera{p: p, name: cfg.Name, stream: stream, resize: cfg.Resize, interval: interval, broken: true}
+	c := &Camera{p: p, name: cfg.Name, stream: stream, resize: cfg.Resize, interval: interval}
 	p.cameras = append(p.cameras, c)
 	return c, nil
 }
@@ -295,9 +296,9 @@ func (p *Pipeline) schedule(ctx context.Context, submitted chan<- *Batch) {
 // form takes the newest frames of the cameras whose turn it is into a batch. Without
 // one it says how long to wait if nothing else happens, 0 for ever.
 func (p *Pipeline) form() (b *Batch, backend Backend, wait time.Duration) {
-	now := p.clock.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := p.clock.now()
 	if p.swap != nil {
 		p.applySwap()
 		if p.swap != nil {
@@ -311,7 +312,7 @@ func (p *Pipeline) form() (b *Batch, backend Backend, wait time.Duration) {
 	for _, c := range p.cameras {
 		if c.frame != nil {
 			ready++
-			oldest = min(oldest, c.offered)
+			oldest = min(oldest, c.waiting)
 		}
 	}
 	if ready == 0 {
@@ -341,143 +342,7 @@ func (p *Pipeline) form() (b *Batch, backend Backend, wait time.Duration) {
 		}
 	}
 	p.inFlight++
-	b.formed = now
+	p.formed++
+	b.number = p.formed
 	return b, p.backend, 0
-}
-
-// submit begins the batch and reports whether it has to be waited for.
-func (p *Pipeline) submit(backend Backend, b *Batch) bool {
-	err := guard(backend.Submit, b)
-	for i := range b.Items {
-		b.Items[i].ReleaseFrame()
-	}
-	if err != nil {
-		p.fail(b, err)
-		p.done(b)
-		return false
-	}
-	b.queued = p.clock.now()
-	return true
-}
-
-// guard calls f and turns a panic into an error: a fault of a backend must not end
-// the daemon.
-func guard(f func(*Batch) error, b *Batch) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	return f(b)
-}
-
-// collect ends a submitted batch and delivers its results.
-func (p *Pipeline) collect(b *Batch) {
-	p.mu.Lock()
-	backend, about := p.backend, &p.about
-	p.mu.Unlock()
-	start := p.clock.now()
-	b.Stages.Queue = since(b.queued, start)
-	if err := guard(backend.Wait, b); err != nil {
-		p.fail(b, err)
-	} else {
-		p.deliver(b, about)
-	}
-	p.done(b)
-}
-
-// deliver completes the results and hands them to the sink.
-func (p *Pipeline) deliver(b *Batch, about *Description) {
-	now := p.clock.now()
-	p.mu.Lock()
-	p.lastErr, p.failing = nil, 0
-	p.m.Batches++
-	p.m.Prepare.Add(b.Stages.Preprocess)
-	p.m.Tokenize.Add(b.Stages.Tokenize)
-	p.m.Queue.Add(b.Stages.Queue)
-	if b.Stages.Encode > 0 {
-		p.m.Encode.Add(b.Stages.Encode)
-	}
-	inference := b.formed + int64(b.Stages.Preprocess)
-	for i := range b.Items {
-		it := &b.Items[i]
-		c, r := it.cam, it.Result
-		if it.Err != nil {
-			c.stats.drops.Invalid++
-			continue
-		}
-		r.Stages = b.Stages
-		r.Stages.Wait = since(it.at, b.formed)
-		r.Stages.Total = since(it.at, now)
-		r.Age = since(r.CaptureMono, inference)
-		r.Batch = len(b.Items)
-		r.Backend, r.Precision = about.Name, about.Precision
-		p.judge(c, r)
-		c.stats.results++
-		c.stats.lastResult, c.stats.lastAge = now, r.Age
-		p.m.Results++
-		if r.Reused {
-			c.stats.reused++
-			p.m.Reused++
-		}
-		p.m.Age.Add(r.Age)
-		p.m.Wait.Add(r.Stages.Wait)
-		p.m.Total.Add(r.Stages.Total)
-		r.Drops = c.stats.drops
-	}
-	p.mu.Unlock()
-	for i := range b.Items {
-		if it := &b.Items[i]; it.Err == nil {
-			p.sink.Deliver(it.Result)
-		} else {
-			p.log.Debug("frame refused", "camera", it.cam.name, "sequence", it.Result.Sequence, "error", it.Err)
-		}
-	}
-}
-
-// judge makes the result a keyframe where it has to be one. Called with p.mu held.
-func (p *Pipeline) judge(c *Camera, r *Result) {
-	s := shape{r.Width, r.Height, r.Format, r.Resize}
-	due := p.keyframeInterval > 0 && r.CaptureMono-c.keyframe >= p.keyframeInterval
-	if c.broken || s != c.lastShape || due {
-		r.Keyframe = true
-		r.Changed.Fill(len(r.IDs))
-	}
-	if r.Keyframe {
-		c.keyframe = r.CaptureMono
-		c.stats.keyframes++
-	}
-	c.broken, c.lastShape = false, s
-}
-
-// fail counts the frames of a batch that the backend failed and tells of the error.
-func (p *Pipeline) fail(b *Batch, err error) {
-	p.mu.Lock()
-	p.lastErr = err
-	p.failing++
-	p.m.Errors++
-	for i := range b.Items {
-		c := b.Items[i].cam
-		c.stats.drops.Failed++
-		c.broken = true
-	}
-	failing, name := p.failing, p.about.Name
-	p.mu.Unlock()
-	// A backend that fails every frame must not fill the log: doubling distances.
-	if failing&(failing-1) == 0 {
-		p.log.Error("backend failed a batch", "backend", name, "in_a_row", failing, "permanent", IsPermanent(err), "error", err)
-	}
-	if p.onError != nil {
-		p.onError(err)
-	}
-}
-
-// done makes room for the next batch.
-func (p *Pipeline) done(b *Batch) {
-	b.Clear()
-	p.mu.Lock()
-	p.inFlight--
-	p.batches = append(p.batches, b)
-	p.mu.Unlock()
-	p.notify()
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -200,121 +199,6 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-func TestKeyframes(t *testing.T) {
-	g := newFakeGraphs(1, 1)
-	p := start(t, g, Config{KeyframeInterval: 10 * time.Second})
-	c := p.camera(t, CameraConfig{Name: "a"})
-	n := 0
-	next := func(level byte, at time.Duration, edit func(*Frame)) received {
-		f := gray(level, uint64(n))
-		f.CaptureMono = int64(time.Hour + at)
-		if edit != nil {
-			edit(f)
-		}
-		n++
-		c.Offer(f)
-		return p.sink.wait(t, n)[n-1]
-	}
-	check := func(what string, r received, key, reused bool, changed int) {
-		t.Helper()
-		if r.key != key || r.reused != reused || r.changed != changed {
-			t.Errorf("%s: keyframe %v, reused %v, %d changed; want %v, %v, %d", what, r.key, r.reused, r.changed, key, reused, changed)
-		}
-	}
-	first := next(1, 0, nil)
-	check("first frame", first, true, false, 4)
-	same := next(1, time.Second, nil)
-	check("same frame", same, false, true, 0)
-	if same.embedding != first.embedding {
-		t.Errorf("same frame: embedding %v, want the very one before, %v", same.embedding, first.embedding)
-	}
-	check("other frame", next(2, 2*time.Second, nil), false, false, 4)
-	check("one corner", next(2, 3*time.Second, func(f *Frame) { f.Pixels[63] = 9 }), false, false, 1)
-	check("interval over, same ids", next(2, 10*time.Second, func(f *Frame) { f.Pixels[63] = 9 }), true, true, 4)
-	check("interval begins anew", next(2, 11*time.Second, func(f *Frame) { f.Pixels[63] = 9 }), false, true, 0)
-	check("other size", next(2, 12*time.Second, func(f *Frame) {
-		f.Width, f.Height, f.Stride, f.Pixels = 4, 16, 4, f.Pixels[:64]
-		f.Pixels[63] = 2
-	}), true, false, 4)
-
-	fail := errFake
-	g.tokenize = func(int) error { return fail }
-	c.Offer(gray(3, 100))
-	eventually(t, "the failure is counted", func() bool { _, failing := p.Health(); return failing == 1 })
-	g.tokenize = nil
-	check("after a failure", next(3, 13*time.Second, nil), true, false, 4)
-	if g.encoded.Load() != 5 {
-		t.Errorf("the encoder ran for %d frames, want 5", g.encoded.Load())
-	}
-}
-
-func TestBackendFailures(t *testing.T) {
-	g := newFakeGraphs(4, 2)
-	var mode atomic.Int64
-	fault := func(int) error {
-		switch mode.Load() {
-		case 1:
-			return errFake
-		case 2:
-			panic("fake panic")
-		case 3:
-			return &Error{Op: "fake", Permanent: true, Err: errFake}
-		}
-		return nil
-	}
-	told := make(chan error, 10)
-	p := start(t, g, Config{OnError: func(err error) { told <- err }})
-	c := p.camera(t, CameraConfig{Name: "a"})
-	var back ledger
-	offered, results := 0, 0
-	offer := func() {
-		f := gray(7, uint64(offered))
-		f.Reset(&back)
-		offered++
-		c.Offer(f)
-	}
-	for _, stage := range []*func(int) error{&g.tokenize, &g.encode} {
-		for kind := int64(1); kind <= 3; kind++ {
-			mode.Store(kind)
-			*stage = fault
-			offer()
-			err := <-told
-			var panicked *PanicError
-			if errors.As(err, &panicked) != (kind == 2) || IsPermanent(err) != (kind == 3) || kind != 2 && !errors.Is(err, errFake) {
-				t.Errorf("failure %d was told as %v", kind, err)
-			}
-			mode.Store(0)
-			offer()
-			results++
-			if r := p.sink.wait(t, results)[results-1]; !r.key || r.reused {
-				t.Errorf("after failure %d: keyframe %v, reused %v; want true, false", kind, r.key, r.reused)
-			}
-			if err, failing := p.Health(); err != nil || failing != 0 {
-				t.Errorf("health after a good batch is %v, %d failing", err, failing)
-			}
-			*stage = nil
-			// Other ids, so that the next failure hits the encoder as well.
-			f := gray(byte(10+results), uint64(offered))
-			f.Reset(&back)
-			offered++
-			c.Offer(f)
-			results++
-			p.sink.wait(t, results)
-		}
-	}
-	if err := p.stop(); err != nil {
-		t.Error(err)
-	}
-	var m Metrics
-	p.Metrics(&m)
-	if m.Errors != 6 || m.Cameras[0].Drops != (Drops{Failed: 6}) || int(m.Results) != results {
-		t.Errorf("%d errors, %d results, drops %+v; want 6, %d, 6 failed", m.Errors, m.Results, m.Cameras[0].Drops, results)
-	}
-	if n := back.n.Load(); int(n) != offered {
-		t.Errorf("%d of %d frames came back", n, offered)
-	}
-}
-
 func TestBadFrameIsCounted(t *testing.T) {
 	p := start(t, newFakeGraphs(2, 1), Config{})
 	c := p.camera(t, CameraConfig{Name: "a"})
@@ -329,6 +213,55 @@ func TestBadFrameIsCounted(t *testing.T) {
 	}
 	if err, _ := p.Health(); err != nil {
 		t.Errorf("a bad frame made the backend unhealthy: %v", err)
+	}
+	if p.Metrics(&m); m.Batches != 2 || m.Tokenize.Count() != 1 {
+		t.Errorf("%d batches, times of %d; want 2, and those of the one that the networks saw", m.Batches, m.Tokenize.Count())
+	}
+}
+
+// TestAgesOfSeveralCameras: with one batch in flight, a frame's age ends where its own
+// inference begins: after the batch before was delivered, and before its networks run.
+func TestAgesOfSeveralCameras(t *testing.T) {
+	g := newFakeGraphs(1, 1)
+	var tokenizing, delivered []int64 // by batch
+	ages := newCollector()
+	var p *rig
+	g.tokenize = func(int) error { tokenizing = append(tokenizing, p.clock.now()); return nil }
+	type span struct{ captured, begun int64 }
+	var spans []span
+	ready := make(chan struct{})
+	p = start(t, g, Config{Sink: SinkFunc(func(r *Result) {
+		<-ready
+		spans = append(spans, span{r.CaptureMono, r.CaptureMono + int64(r.Age)})
+		delivered = append(delivered, p.clock.now())
+		ages.Deliver(r)
+	})})
+	var cams []*Camera
+	for i := range 3 {
+		cams = append(cams, p.camera(t, CameraConfig{Name: fmt.Sprint(i)}))
+	}
+	close(ready)
+	const rounds = 20
+	for round := range rounds {
+		for i, c := range cams {
+			c.Offer(gray(byte(i+round), uint64(round)))
+		}
+		ages.wait(t, 3*(round+1))
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range spans {
+		if s.begun < s.captured || s.begun > tokenizing[i] {
+			t.Errorf("batch %d: age ends %v after its capture, its networks run %v after it",
+				i, time.Duration(s.begun-s.captured), time.Duration(tokenizing[i]-s.captured))
+		}
+		if i > 0 && s.begun < delivered[i-1] {
+			t.Errorf("batch %d: age ends %v before the batch ahead was delivered", i, time.Duration(delivered[i-1]-s.begun))
+		}
+	}
+	if len(spans) != 3*rounds || len(tokenizing) != 3*rounds {
+		t.Errorf("%d results of %d batches, want %d", len(spans), len(tokenizing), 3*rounds)
 	}
 }
 
@@ -367,7 +300,7 @@ func TestCamerasComeAndGo(t *testing.T) {
 	<-h.entered
 	close(h.release)
 	got := p.sink.wait(t, 2)
-	if r := got[1]; r.camera != "b" || !r.key || r.changed != 4 || r.drops.Sum() != 0 {
+	if r := got[1]; r.camera != "b" || !r.key || r.reused || r.changed != 4 || r.drops.Sum() != 0 {
 		t.Errorf("first result of the new camera: %+v", r)
 	}
 	var m Metrics
@@ -428,6 +361,25 @@ func TestLingerWaitsForOtherCameras(t *testing.T) {
 	c.Offer(gray(1, 1))
 	if r := q.sink.wait(t, 1)[0]; r.stages.Wait < 5*time.Millisecond {
 		t.Errorf("the frame waited %v, want the linger", r.stages.Wait)
+	}
+}
+
+// TestLingerEnds: a camera whose frames replace each other before the linger is over
+// still has its turn, though another is silent.
+func TestLingerEnds(t *testing.T) {
+	p := start(t, newFakeGraphs(4, 1), Config{Linger: 50 * time.Millisecond})
+	c := p.camera(t, CameraConfig{Name: "a"})
+	p.camera(t, CameraConfig{Name: "silent"})
+	for i := uint64(0); ; i++ {
+		c.Offer(gray(byte(i), i))
+		select {
+		case <-p.sink.more:
+			return
+		case <-time.After(time.Millisecond):
+		}
+		if i == 5000 {
+			t.Fatal("no result of thousands of frames")
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 // Stages says how long a frame spent where. Times of a batch count for each of its
 // frames in full, since each waited for all of it.
 type Stages struct {
-	Wait       time.Duration // from Offer until the batch was formed
+	Wait       time.Duration // from Offer until the backend got the batch
 	Preprocess time.Duration // conversion, resize, normalisation
 	Tokenize   time.Duration // tokenizer graph, codebook search, comparison with the last ids
 	Queue      time.Duration // between tokenizer and encoder while the encoder is busy with the batch before
@@ -112,8 +112,8 @@ type Result struct {
 	// camera and of a backend, after a frame that failed, when the frame's size, format
 	// or resize mode changed, and once every configured interval.
 	Keyframe bool
-	// Reused: the ids equal those of the result before, so Features and Embedding are
-	// its very values and the token encoder did not run for this frame.
+	// Reused: the ids equal those of the camera's result before, so Features and Embedding
+	// are its very values and the token encoder did not run for this frame.
 	Reused bool
 
 	Features  []float32 // [N*D] after the encoder's last norm, token by token; nil without encoder

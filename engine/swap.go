@@ -17,7 +17,7 @@ type swapRequest struct {
 // Swap makes b the backend of the following batches and returns the one before, which
 // has ended its last batch and is the caller's to close. Cameras keep offering
 // meanwhile; the newest frame of each waits as it always does, none is dropped for the
-// swap. The first results of b are keyframes and encoded afresh.
+// swap. The first result of b for each camera is a keyframe, and not Reused.
 //
 // b's model must have the shapes of the running one. If ctx ends first, the old
 // backend goes on and b is still the caller's.

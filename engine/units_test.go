@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestFrameReleaseIsIdempotent(t *testing.T) {
@@ -120,6 +122,26 @@ func TestHistogram(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { h.Add(time.Second); _ = h.Quantile(0.99) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestClockIsTheMonotonicOne holds the clock against the system's, in which frames are
+// stamped by other processes.
+func TestClockIsTheMonotonicOne(t *testing.T) {
+	read := func() int64 {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			t.Fatal(err)
+		}
+		return ts.Nano()
+	}
+	const most = int64(100 * time.Microsecond) // between the two readings that a clock begins with
+	for range 100 {
+		c := newClock()
+		before, now, after := read(), c.now(), read()
+		if now < before-most || now > after+most {
+			t.Errorf("the clock says %d, the system before it %d and after it %d", now, before, after)
+		}
 	}
 }
 
