@@ -81,6 +81,7 @@ type Item struct {
 	same bool    // ids equal those of the stream before; used by the CPU's backend during Wait
 	cam  *Camera // kept by the pipeline
 	at   int64   // time of Offer, ns of CLOCK_MONOTONIC; kept by the pipeline
+	lost Drops   // of the camera as of Offer; kept by the pipeline
 }
 
 // ReleaseFrame ends the use of the frame's pixels; calling it again does nothing.
@@ -100,7 +101,7 @@ func NewBatch(m *Model) *Batch { return &Batch{pool: newResultPool(m)} }
 func (b *Batch) Add(stream int, f *Frame, resize preprocess.Mode) *Item {
 	r := b.pool.result()
 	r.Camera, r.Sequence = f.Camera, f.Sequence
-	r.CaptureWall, r.CaptureMono, r.Clock = f.CaptureWall, f.CaptureMono, f.Clock
+	r.CaptureWall, r.CaptureMono, r.Clock, r.Lost = f.CaptureWall, f.CaptureMono, f.Clock, f.Lost
 	r.Width, r.Height, r.Format, r.Resize = f.Width, f.Height, f.Format, resize
 	b.Items = append(b.Items, Item{Stream: stream, Frame: f, Resize: resize, Result: r})
 	return &b.Items[len(b.Items)-1]

@@ -28,6 +28,7 @@ type Camera struct {
 	due       int64 // when the next frame may pass, ns of CLOCK_MONOTONIC
 	frame     *Frame
 	offered   int64 // when frame was, ns of CLOCK_MONOTONIC
+	dropped   Drops // stats.drops when frame was offered
 	waiting   int64 // since when the slot holds one, ns of CLOCK_MONOTONIC
 	removed   bool
 	stats     cameraStats
@@ -92,7 +93,7 @@ func (c *Camera) Offer(f *Frame) {
 		} else {
 			c.waiting = now
 		}
-		c.frame, c.offered = f, now
+		c.frame, c.offered, c.dropped = f, now, c.stats.drops
 	}
 	c.p.mu.Unlock()
 	if out != f {

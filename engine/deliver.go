@@ -76,7 +76,9 @@ func (p *Pipeline) deliver(b *Batch, about *Description) {
 		p.m.Age.Add(r.Age)
 		p.m.Wait.Add(r.Stages.Wait)
 		p.m.Total.Add(r.Stages.Total)
-		r.Drops = c.stats.drops
+		// Frames after this one may have been dropped already; the result speaks of those before it.
+		r.Drops = it.lost
+		r.Drops.Invalid, r.Drops.Failed = c.stats.drops.Invalid, c.stats.drops.Failed
 	}
 	if good > 0 { // else the networks did not run, and nothing is known of them
 		p.lastErr, p.failing = nil, 0

@@ -136,6 +136,7 @@ type received struct {
 	embedding [2]float32
 	batch     int
 	drops     Drops
+	lost      Lost
 	age       time.Duration
 	stages    Stages
 }
@@ -145,7 +146,7 @@ func newCollector() *collector { return &collector{more: make(chan struct{}, 100
 func (c *collector) Deliver(r *Result) {
 	got := received{
 		camera: r.Camera, sequence: r.Sequence, level: r.IDs[0], changed: r.Changed.Count(), key: r.Keyframe, reused: r.Reused,
-		batch: r.Batch, drops: r.Drops, age: r.Age, stages: r.Stages,
+		batch: r.Batch, drops: r.Drops, lost: r.Lost, age: r.Age, stages: r.Stages,
 	}
 	copy(got.embedding[:], r.Embedding)
 	c.mu.Lock()

@@ -33,11 +33,19 @@ type Frame struct {
 	CaptureWall int64  // capture time, ns since 1970 UTC
 	CaptureMono int64  // capture time, ns of CLOCK_MONOTONIC; 0 = unknown, then the time of Offer counts
 	Clock       string // where CaptureWall comes from, such as "driver", "rtp" or "read"
+	Lost        Lost   // frames before this one that never got here, handed through to the result
 
 	Slot int // free for the Releaser: which of its slots holds the pixels
 
 	releaser Releaser
 	held     atomic.Bool
+}
+
+// Lost counts the frames of a camera that its source lost, by cause.
+type Lost struct {
+	Capture uint64 // overtaken by a newer one before they left the source
+	Rate    uint64 // above the source's rate limit
+	Broken  uint64 // could not be decoded
 }
 
 // Reset begins a life of the frame: r is told when it ends. All other fields keep

@@ -334,7 +334,7 @@ func (p *Pipeline) form() (b *Batch, backend Backend, wait time.Duration) {
 			continue
 		}
 		it := b.Add(c.stream, c.frame, c.resize)
-		it.cam, it.at = c, c.offered
+		it.cam, it.at, it.lost = c, c.offered, c.dropped
 		c.frame = nil
 		p.next = at + 1
 		if len(b.Items) == p.limit {

@@ -122,7 +122,8 @@ type Result struct {
 	Stages Stages
 	Age    time.Duration // from capture until inference of the batch began, pre-processing counted in
 	Batch  int           // frames in the batch
-	Drops  Drops         // of this camera so far
+	Drops  Drops         // of this camera's frames before this one
+	Lost   Lost          // what its source lost of them
 
 	Backend   string // name of the backend, as in Description
 	Precision string
@@ -230,7 +231,7 @@ func (p *resultPool) put(r *Result) {
 	r.Camera, r.Sequence, r.CaptureWall, r.CaptureMono, r.Clock = "", 0, 0, 0, ""
 	r.Width, r.Height, r.Format, r.Resize = 0, 0, 0, 0
 	r.Keyframe, r.Reused = false, false
-	r.Stages, r.Age, r.Batch, r.Drops = Stages{}, 0, 0, Drops{}
+	r.Stages, r.Age, r.Batch, r.Drops, r.Lost = Stages{}, 0, 0, Drops{}, Lost{}
 	r.Backend, r.Precision = "", ""
 	clear(ids)
 	clear(changed)
