@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/toklip/toklip/engine/preprocess"
 )
@@ -89,62 +88,4 @@ func BenchmarkOverhead(b *testing.B) {
 	b.ReportMetric(m.Total.Quantile(0.5).Seconds()*1e3, "p50-ms")
 	b.ReportMetric(m.Total.Quantile(0.99).Seconds()*1e3, "p99-ms")
 	b.ReportMetric(m.Prepare.Quantile(0.5).Seconds()*1e3, "preprocess-p50-ms")
-}
-
-// BenchmarkAgeUnderOverload measures how old frames are when their inference begins,
-// with a source of 100 frames a second and a backend that needs 30 ms for each: three
-// times as long as it has. The goal is one frame period (10 ms) and 5 ms at p99.
-func BenchmarkAgeUnderOverload(b *testing.B) {
-	const period, work = 10 * time.Millisecond, 30 * time.Millisecond
-	g := newFakeGraphs(1, 1)
-	g.encode = func(int) error { time.Sleep(work / 2); return nil }
-	g.tokenize = g.encode
-	backend, err := NewBackend(g)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer backend.Close()
-	delivered := make(chan struct{}, 1)
-	p, err := New(Config{Backend: backend, Sink: SinkFunc(func(*Result) { delivered <- struct{}{} })})
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, err := p.AddCamera(CameraConfig{Name: "camera"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended, fed := make(chan error, 1), make(chan struct{})
-	go func() { ended <- p.Run(ctx) }()
-	go func() {
-		defer close(fed)
-		ticks := time.NewTicker(period)
-		defer ticks.Stop()
-		for i := uint64(0); ; i++ {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticks.C:
-				c.Offer(gray(byte(i), i))
-			}
-		}
-	}()
-	for b.Loop() {
-		<-delivered
-	}
-	cancel()
-	<-fed
-	go func() {
-		for range delivered {
-		}
-	}()
-	if err := <-ended; err != nil {
-		b.Fatal(err)
-	}
-	close(delivered)
-	var m Metrics
-	p.Metrics(&m)
-	b.ReportMetric(m.Age.Quantile(0.5).Seconds()*1e3, "age-p50-ms")
-	b.ReportMetric(m.Age.Quantile(0.99).Seconds()*1e3, "age-p99-ms")
-	b.ReportMetric(float64(m.Cameras[0].Drops.Replaced)/float64(m.Cameras[0].Offered), "dropped")
 }

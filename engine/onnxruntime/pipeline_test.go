@@ -162,6 +162,37 @@ func BenchmarkPipelineSessions(b *testing.B) {
 	}
 }
 
+// BenchmarkAgeUnderOverload measures the age of frames at the start of inference with the
+// real network on all cores, and cameras three times as fast as it is.
+func BenchmarkAgeUnderOverload(b *testing.B) {
+	m := buildModel(b, "demo", "fp32")
+	for _, cameras := range []int{1, 3} {
+		b.Run(fmt.Sprintf("demo/cameras=%d", cameras), func(b *testing.B) {
+			backend, err := openRuntime(b).NewBackend(m, onnxruntime.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer backend.Close()
+			_, step := runPipeline(b, backend)
+			var frames [8]*engine.Frame
+			for i := range frames {
+				frames[i] = enginetest.NewFrame(640, 480, 0, uint64(i))
+			}
+			const warm, timed = 5, 20
+			var start time.Time
+			for i := range warm + timed {
+				if i == warm {
+					start = time.Now()
+				}
+				step(frames[i%len(frames)])
+			}
+			period := time.Since(start) / timed / 3 * time.Duration(cameras)
+			enginetest.BenchmarkAge(b, backend, cameras, period)
+			b.ReportMetric(period.Seconds()*1e3, "period-ms")
+		})
+	}
+}
+
 // presets are the models to measure: the full-size one only when it is asked for.
 func presets() []string {
 	if os.Getenv("TOKLIP_FULL") != "" {
