@@ -141,8 +141,13 @@ type encoding struct {
 	refs      atomic.Int32
 }
 
-// Retain keeps the result beyond Deliver; every Retain needs one Release.
-func (r *Result) Retain() { r.refs.Add(1) }
+// Retain keeps the result beyond Deliver; every Retain needs one Release. It is called by
+// somebody who may use the result; Retain of one that went back to its pool panics.
+func (r *Result) Retain() {
+	if r.refs.Add(1) <= 1 {
+		panic("engine: result retained after its release")
+	}
+}
 
 // Release gives the result back. Nothing of it may be read afterwards. More calls of
 // Release than there were references are a mistake that panics.
@@ -154,9 +159,7 @@ func (r *Result) Release() {
 		panic("engine: result released more often than retained")
 	}
 	r.dropEncoding()
-	if r.pool != nil {
-		r.pool.put(r)
-	}
+	r.pool.put(r)
 }
 
 // BeginEncoding gives the result fresh Features and Embedding for a backend to fill.

@@ -78,12 +78,17 @@ func TestResultOutlivesTheBatch(t *testing.T) {
 		t.Error("an encoding that is not there was shared")
 	}
 	b.Clear()
-	defer func() {
-		if recover() == nil {
-			t.Error("one Release too many went unnoticed")
-		}
-	}()
-	second.Release()
+	for what, use := range map[string]func(){"Retain": second.Retain, "Release": second.Release} {
+		second.refs.Store(0)
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of a result that went back to its pool was not noticed", what)
+				}
+			}()
+			use()
+		}()
+	}
 }
 
 func TestHistogram(t *testing.T) {

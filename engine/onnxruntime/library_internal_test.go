@@ -98,3 +98,39 @@ func TestCountCores(t *testing.T) {
 		t.Errorf("this machine has %d cores", n)
 	}
 }
+
+func TestCPUQuota(t *testing.T) {
+	for name, test := range map[string]struct {
+		self  string
+		files map[string]string // below the mount
+		want  float64
+	}{
+		"version 2, in a container":   {"0::/\n", map[string]string{"cpu.max": "150000 100000\n"}, 1.5},
+		"version 2, a group above":    {"0::/a/b\n", map[string]string{"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2},
+		"version 2, the least counts": {"0::/a/b\n", map[string]string{"a/cpu.max": "400000 100000\n", "a/b/cpu.max": "300000 100000\n"}, 3},
+		"version 2, no limit":         {"0::/a\n", map[string]string{"a/cpu.max": "max 100000\n"}, 0},
+		"version 1":                   {"7:memory:/m\n4:cpu,cpuacct:/d/x\n", map[string]string{"cpu/d/x/cpu.cfs_quota_us": "50000\n", "cpu/d/x/cpu.cfs_period_us": "100000\n"}, 0.5},
+		"version 1, the host's path":  {"4:cpuacct,cpu:/d/x\n", map[string]string{"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.5},
+		"version 1, no limit":         {"4:cpu:/\n", map[string]string{"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0},
+		"another controller":          {"4:cpuset:/\n", map[string]string{"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0},
+		"nonsense":                    {"x\n0::/\n", map[string]string{"cpu.max": "1 0 0"}, 0},
+		"nothing":                     {"", nil, 0},
+	} {
+		mount := t.TempDir()
+		for file, text := range test.files {
+			if err := os.WriteFile(write(t, mount+"/"+file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		self := t.TempDir() + "/cgroup"
+		if err := os.WriteFile(self, []byte(test.self), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := cpuQuota(self, mount); got != test.want {
+			t.Errorf("%s: %v processors, want %v", name, got, test.want)
+		}
+	}
+	if got := cpuQuota("/nowhere", t.TempDir()); got != 0 {
+		t.Errorf("without a list of groups: %v", got)
+	}
+}

@@ -2,13 +2,8 @@ package onnxruntime
 
 import (
 	"fmt"
-	"os"
-	"runtime"
-	"strconv"
-	"strings"
 
 	ort "github.com/yalue/onnxruntime_go"
-	"golang.org/x/sys/unix"
 )
 
 // Options say how graphs are run. The zero value is good.
@@ -37,37 +32,6 @@ func (o Options) withDefaults() (Options, error) {
 		o.MaxBatch = 1
 	}
 	return o, nil
-}
-
-// PhysicalCores is the number of cores this process may use, hardware threads of one
-// core counted once, limits by affinity and control group obeyed; at least 1. More
-// threads than that make matrix products slower.
-func PhysicalCores() int {
-	limit := runtime.GOMAXPROCS(0)
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return limit
-	}
-	return max(1, min(limit, countCores(&set, "/sys/devices/system/cpu")))
-}
-
-// countCores counts cores with a hardware thread in set; a thread whose core is not
-// known counts as one.
-func countCores(set *unix.CPUSet, sys string) int {
-	cores := make(map[string]struct{})
-	n := 0
-	for cpu := range len(set) * 64 {
-		if !set.IsSet(cpu) {
-			continue
-		}
-		siblings, err := os.ReadFile(sys + "/cpu" + strconv.Itoa(cpu) + "/topology/thread_siblings_list")
-		if err != nil {
-			n++
-			continue
-		}
-		cores[strings.TrimSpace(string(siblings))] = struct{}{}
-	}
-	return n + len(cores)
 }
 
 // sessionOptions are the library's, to be destroyed once the session is made.
