@@ -352,6 +352,31 @@ func TestSwitchOffAndOn(t *testing.T) {
 		t.Errorf("frame %d after %d", f.Sequence, before)
 	}
 	f.Release()
+	if s := r.await("online", is(capture.Online)); s.Restarts != 0 {
+		t.Errorf("switching off and on counts as %d restarts of a worker that failed", s.Restarts)
+	}
+}
+
+// A camera that is switched on again while its worker still ends starts at once, and nothing is called a failure.
+func TestSwitchOffAndOnAtOnce(t *testing.T) {
+	r := start(t, counter, "stubborn:", func(o *capture.Options) { // its worker gives one frame and ignores SIGTERM
+		o.FrameTimeout, o.StopTimeout = time.Hour, 300*time.Millisecond
+		o.Backoff = capture.Backoff{First: time.Hour, Max: time.Hour}
+	})
+	var f capture.Frame
+	r.next(&f)
+	before := f.Sequence
+	f.Release()
+	pid := r.Status().PID
+	r.SetEnabled(false)
+	time.Sleep(50 * time.Millisecond) // the worker is being ended
+	r.SetEnabled(true)
+	s := r.await("another worker", func(s capture.Status) bool { return s.State == capture.Online && s.PID != pid })
+	r.next(&f)
+	if f.Sequence <= before || s.Restarts != 0 {
+		t.Errorf("frame %d after %d, %d restarts", f.Sequence, before, s.Restarts)
+	}
+	f.Release()
 }
 
 // TestNothingIsLeftBehind counts descriptors, mappings and children over several lives.

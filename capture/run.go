@@ -28,7 +28,7 @@ func (c *Camera) Run(ctx context.Context) error {
 	failures, started := 0, false
 	for ctx.Err() == nil {
 		if !c.isEnabled() {
-			failures = 0
+			failures, started = 0, false // switched on again it starts afresh, which is no restart
 			c.setState(Disabled, "switched off")
 			select {
 			case <-c.kick:
@@ -50,7 +50,9 @@ func (c *Camera) Run(ctx context.Context) error {
 			c.finish(ctx)
 			return nil
 		}
-		if !c.isEnabled() {
+		if end.off || !c.isEnabled() {
+			// off: it may have been switched on again while the worker ended.
+			failures, started = 0, false
 			continue
 		}
 		if end.online >= c.opt.Backoff.Stable {
@@ -127,6 +129,7 @@ func (c *Camera) setState(s State, reason string) {
 // sessionEnd says how a worker's life ended.
 type sessionEnd struct {
 	eof    bool
+	off    bool // it was switched off
 	reason string
 	online time.Duration // between its first and last frame
 }
@@ -203,7 +206,7 @@ func (s *session) watch(ctx context.Context, messages <-chan message) sessionEnd
 			return sessionEnd{reason: "stopped"}
 		case <-s.c.kick:
 			if !s.c.isEnabled() {
-				return sessionEnd{reason: "switched off"}
+				return sessionEnd{off: true, reason: "switched off"}
 			}
 		case m, ok := <-messages:
 			if !ok {

@@ -36,7 +36,7 @@ type Status struct {
 	Frames   uint64 `json:"frames"`
 	Captured uint64 `json:"captured"`
 	Drops    Drops  `json:"drops"`
-	// Restarts counts workers started after the first.
+	// Restarts counts workers started because the one before failed.
 	Restarts uint64 `json:"restarts"`
 
 	// Width, Height (pixels), FPS, Format and Clock describe the open source; zero
