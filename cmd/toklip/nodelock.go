@@ -20,8 +20,13 @@ func lockNode(node string) (*nodeLock, error) {
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("toklip-%d-%s.lock", os.Getuid(), node))
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock node %s: %w", node, err)
+		return nil, fmt.Errorf("lock node %s: %w; TMPDIR may name a folder that can be written", node, err)
 	}
+	return lockFile(file, node)
+}
+
+// lockFile locks an open file, which it takes over.
+func lockFile(file *os.File, node string) (*nodeLock, error) {
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		defer file.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
@@ -29,13 +34,10 @@ func lockNode(node string) (*nodeLock, error) {
 		}
 		return nil, fmt.Errorf("node %s runs already, as %s; stop it or choose another node name", node, holder(file))
 	}
-	err = file.Truncate(0)
-	if err == nil {
-		_, err = file.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
-	}
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("lock node %s: %w", node, err)
+	// Who holds the lock is for an error message of the next one. It is the kernel's lock that counts, and a full disk
+	// is no reason not to run.
+	if file.Truncate(0) == nil {
+		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
 	}
 	return &nodeLock{file}, nil
 }
