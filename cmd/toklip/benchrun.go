@@ -107,7 +107,7 @@ func benchmark(ctx context.Context, opened *openedModel, library *onnxruntime.Ru
 			return nil, err
 		}
 		b.cameras = append(b.cameras, slot)
-		publish.add(config.Camera{Name: name, Publish: []string{"tokens", "embedding"}}, new(workerLosses))
+		publish.add(config.Camera{Name: name, Publish: []string{"tokens", "embedding"}})
 	}
 	for i := range benchPictures {
 		b.pictures = append(b.pictures, benchPicture(opts.width, opts.height, uint64(i)))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"github.com/toklip/toklip/capture"
 	"github.com/toklip/toklip/engine"
@@ -24,12 +23,7 @@ type feed struct {
 	to   *engine.Camera
 	slot [heldFrames]heldFrame
 	free chan *heldFrame
-
-	lost workerLosses
 }
-
-// workerLosses count frames that never left the worker, as of the newest frame.
-type workerLosses struct{ capture, rate, broken atomic.Uint64 }
 
 // heldFrame is one frame as both sides know it.
 type heldFrame struct {
@@ -70,12 +64,15 @@ func (f *feed) run(ctx context.Context) error {
 		}
 		out.Pixels, out.Width, out.Height, out.Stride, out.Format = in.Pixels, in.Width, in.Height, in.Stride, format
 		out.Sequence, out.CaptureWall, out.CaptureMono, out.Clock = in.Sequence, in.CaptureWall, in.CaptureMono, in.Clock.String()
-		f.lost.capture.Store(in.Drops.Superseded + in.Drops.NoSlot + in.Drops.Restart)
-		f.lost.rate.Store(in.Drops.Rate)
-		f.lost.broken.Store(in.Drops.Broken)
+		out.Lost = lostInCapture(in.Drops)
 		out.Reset(f)
 		f.to.Offer(out)
 	}
+}
+
+// lostInCapture puts a camera's losses under the causes that messages name.
+func lostInCapture(d capture.Drops) engine.Lost {
+	return engine.Lost{Capture: d.Superseded + d.NoSlot + d.Restart, Rate: d.Rate, Broken: d.Broken}
 }
 
 // ReleaseFrame takes a frame back from the pipeline.

@@ -24,7 +24,6 @@ type publisher struct {
 
 // publishing is what is kept for one camera. All but the last block is used by Deliver alone.
 type publishing struct {
-	lost   *workerLosses
 	header toklipv1.Header
 	window preprocess.Geometry // that header.Window was computed for
 	frame  mqtt.Frame
@@ -40,11 +39,9 @@ func newPublisher(client *mqtt.Client, log *slog.Logger, common *toklipv1.Header
 	return &publisher{client: client, log: log, common: common, cameras: map[string]*publishing{}}
 }
 
-// add makes the publisher know a camera, before its first frame. lost counts what its worker lost.
-func (p *publisher) add(cfg config.Camera, lost *workerLosses) {
-	to := &publishing{
-		lost: lost, tokens: cfg.Publishes("tokens"), embedding: cfg.Publishes("embedding"), features: cfg.Publishes("features"),
-	}
+// add makes the publisher know a camera, before its first frame.
+func (p *publisher) add(cfg config.Camera) {
+	to := &publishing{tokens: cfg.Publishes("tokens"), embedding: cfg.Publishes("embedding"), features: cfg.Publishes("features")}
 	api.CopyHeader(&to.header, p.common)
 	to.header.Camera, to.header.FrameId = cfg.Name, cfg.OpticalFrame()
 	to.header.Stages, to.header.Drops, to.header.Window = new(toklipv1.Stages), new(toklipv1.Drops), new(toklipv1.Window)
@@ -98,8 +95,8 @@ func (to *publishing) describe(r *engine.Result) {
 	s.TotalNs = r.Stages.Total.Nanoseconds()
 
 	d := h.Drops
-	d.Capture, d.Queue, d.Rate = to.lost.capture.Load(), r.Drops.Replaced, to.lost.rate.Load()+r.Drops.Rate
-	d.Invalid, d.Failed, d.Closed = to.lost.broken.Load()+r.Drops.Invalid, r.Drops.Failed, r.Drops.Closed
+	d.Capture, d.Queue, d.Rate = r.Lost.Capture, r.Drops.Replaced, r.Lost.Rate+r.Drops.Rate
+	d.Invalid, d.Failed, d.Closed = r.Lost.Broken+r.Drops.Invalid, r.Drops.Failed, r.Drops.Closed
 
 	geometry := preprocess.Geometry{Width: r.Width, Height: r.Height, Format: r.Format, Size: r.Model.ImageSize, Mode: r.Resize}
 	if geometry == to.window {
