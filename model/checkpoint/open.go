@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -25,13 +26,22 @@ func open(path string, m *mapping) (Reader, error) {
 	if err := m.view(func(data []byte) error { start = bytes.Clone(data[:min(len(data), 64)]); return nil }); err != nil {
 		return nil, err
 	}
-	if bytes.HasPrefix(start, []byte("PK")) {
+	switch {
+	case safetensorsStart(start): // first, for its length may begin with the same bytes as another format
+	case bytes.HasPrefix(start, []byte("PK\x03\x04")), bytes.HasPrefix(start, []byte("PK\x05\x06")):
 		return typed(readTorch(path, m))
-	}
-	if err := foreign(start); err != nil {
-		return nil, err
+	default:
+		if err := foreign(start); err != nil {
+			return nil, err
+		}
 	}
 	return typed(readSafetensors(path, m))
+}
+
+// safetensorsStart says whether a file begins with a plausible length and a brace. No zip file and no
+// pickle does.
+func safetensorsStart(start []byte) bool {
+	return len(start) > 8 && start[8] == '{' && binary.LittleEndian.Uint64(start) <= maxHeader
 }
 
 // typed keeps a nil pointer from becoming a non-nil Reader.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -325,8 +326,12 @@ func (t *tensor) check() error {
 	return nil
 }
 
-// contiguous says whether the elements lie row by row without gaps. Dimensions of one element may have any stride.
+// contiguous says whether the elements lie row by row without gaps. Dimensions of one element may have any
+// stride, and so may all where there is no element.
 func (t *tensor) contiguous() bool {
+	if slices.Contains(t.shape, 0) {
+		return true
+	}
 	want := int64(1)
 	for d := len(t.shape) - 1; d >= 0; d-- {
 		if t.shape[d] != 1 && t.strides[d] != want {

@@ -55,6 +55,24 @@ func TestTorchWrappers(t *testing.T) {
 	}
 }
 
+// TestOpenTellsSafetensors: the length at the beginning of a safetensors file may look like the
+// beginning of a pickle (640 is 80 02), or of a zip file.
+func TestOpenTellsSafetensors(t *testing.T) {
+	const head = `{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}`
+	for _, length := range []int{0x0280, 0x0380, 0x0480, 0x0580, 'P' | 'K'<<8} {
+		header := head + strings.Repeat(" ", length-len(head)-1) + "}"
+		r, err := Open(writeTemp(t, safetensorsFile(header, floats(1, 2))))
+		if err != nil {
+			t.Errorf("header of %d bytes: %v", length, err)
+			continue
+		}
+		if got := read(t, r, "w"); !slices.Equal(got, []float32{1, 2}) {
+			t.Errorf("header of %d bytes: w is %v", length, got)
+		}
+		r.Close()
+	}
+}
+
 func TestTorchViews(t *testing.T) {
 	values := zipEntry{"m/data/0", floats(0, 1, 2, 3, 4, 5, 6, 7), zip.Store}
 	for _, c := range []struct {
@@ -69,6 +87,7 @@ func TestTorchViews(t *testing.T) {
 		{"same element", 5, []int64{2, 3}, []int64{0, 0}, []float32{5, 5, 5, 5, 5, 5}},
 		{"scalar", 7, []int64{}, []int64{}, []float32{7}},
 		{"empty", 0, []int64{0, 3}, []int64{3, 1}, []float32{}},
+		{"empty, of any strides", 0, []int64{0, 3}, []int64{1, 1}, []float32{}},
 		{"one row of any stride", 2, []int64{1, 3}, []int64{77, 1}, []float32{2, 3, 4}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
