@@ -53,6 +53,9 @@ func (d *daemon) enable(args json.RawMessage, on bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.capture.Status().Ended {
+		return nil, fmt.Errorf("camera %s has ended: its source gave its last frame and does not loop; restart the node to play it again", request.Camera)
+	}
 	c.capture.SetEnabled(on)
 	return map[string]any{"camera": request.Camera, "enabled": on}, nil
 }
@@ -87,6 +90,9 @@ func (d *daemon) camera(name string) (*camera, error) {
 			return c, nil
 		}
 		known = append(known, c.cfg.Name)
+	}
+	if len(known) == 0 {
+		return nil, fmt.Errorf("camera %.64q: the node is starting and has no cameras yet; try again when its state is ready", name)
 	}
 	return nil, fmt.Errorf("camera %.64q is not known: this node has %s", name, strings.Join(known, ", "))
 }

@@ -121,41 +121,96 @@ func (d *daemon) run(ctx context.Context) error {
 	// The connection outlives everything that publishes.
 	connection, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	defer disconnect()
-	disconnected := make(chan error, 1)
+	disconnected := make(chan struct{})
+	var connectErr error // once disconnected
 	d.setState(api.StateStarting, "loading the model", nil)
 	d.registerCommands()
-	go func() { disconnected <- d.connect(connection) }()
+	go func() {
+		defer close(disconnected)
+		connectErr = d.connect(connection)
+	}()
 
-	err := d.serve(ctx)
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-		err = nil
-		d.log.Info("stopping")
+	err := d.serveWithin(ctx, disconnected)
+	if err != nil {
+		d.setState(api.StateStopping, err.Error(), nil)
 	}
 	disconnect()
-	return errors.Join(err, <-disconnected)
+	<-disconnected
+	return errors.Join(err, connectErr)
 }
 
-// connect holds the connection to the broker until ctx ends. A broker inside lives longer than the connection to it.
+// stopGrace is how long cameras, pipeline and model have to end. With the time that the client takes to say goodbye
+// (mqtt.Options.ShutdownTimeout, 2 s) and a broker inside to hand that out, it stays below the 5 s promised.
+const stopGrace = 2200 * time.Millisecond
+
+// serveWithin serves until ctx ends, the connection to the broker ends for good, or serving fails. It does not wait
+// longer than stopGrace for what a context cannot interrupt: a model being loaded, a run of the backend, a worker that
+// hangs in the kernel. Their end is that of the process, which follows.
+func (d *daemon) serveWithin(ctx context.Context, disconnected <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- d.serve(ctx) }()
+	select {
+	case err := <-served:
+		if ctx.Err() == nil {
+			return err
+		}
+		served <- err
+	case <-disconnected:
+		cancel()
+	case <-ctx.Done():
+	}
+	d.log.Info("stopping")
+	d.setState(api.StateStopping, "", nil)
+	overdue := time.NewTimer(stopGrace)
+	defer overdue.Stop()
+	select {
+	case err := <-served:
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	case <-overdue.C:
+		d.log.Error("model, pipeline or a camera does not end; ending without it", "waited", round(stopGrace))
+		return nil
+	}
+}
+
+// connect holds the connection to the broker until ctx ends, or the broker inside does. That one lives longer than the
+// connection to it.
 func (d *daemon) connect(ctx context.Context) error {
 	if d.broker == nil {
 		return d.client.Run(ctx)
 	}
+	connection, disconnect := context.WithCancel(ctx)
+	defer disconnect()
 	broker, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- d.broker.Run(broker) }()
-	err := d.client.Run(ctx)
+	go func() {
+		served <- d.broker.Run(broker)
+		disconnect() // there is nobody left to connect to
+	}()
+	err := d.client.Run(connection)
 	stop()
-	return errors.Join(err, <-served)
+	err = errors.Join(err, <-served)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("the embedded broker ended by itself")
+	}
+	return err
 }
 
 // serve loads the model and runs cameras and pipeline until ctx ends or one of them fails for good.
 func (d *daemon) serve(ctx context.Context) error {
 	d.reapOrphans(ctx)
-	if err := d.load(); err != nil {
+	if err := d.load(ctx); err != nil {
 		return err
 	}
 	defer d.backend.Close()
+	if ctx.Err() != nil {
+		return nil
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range d.cameras {
@@ -173,7 +228,7 @@ func (d *daemon) serve(ctx context.Context) error {
 }
 
 // load opens model and backend, makes the pipeline and its cameras, and publishes the birth document.
-func (d *daemon) load() error {
+func (d *daemon) load(ctx context.Context) error {
 	backend, err := chooseBackend(d.cfg.Engine.Backend)
 	if err != nil {
 		return err
@@ -187,7 +242,7 @@ func (d *daemon) load() error {
 		return err
 	}
 	if d.cfg.Model.Verify {
-		if err := d.model.manifest.Verify(context.Background(), d.model.dir, nil); err != nil {
+		if err := d.model.manifest.Verify(ctx, d.model.dir, nil); err != nil {
 			return err
 		}
 	}
@@ -226,7 +281,7 @@ func (d *daemon) assemble() (err error) {
 			return fmt.Errorf("camera %s: %w", cfg.Name, err)
 		}
 		d.cameras = append(d.cameras, c)
-		d.publish.add(c.cfg, &c.feed.lost)
+		d.publish.add(c.cfg)
 	}
 	d.mu.Lock()
 	d.assembled = true

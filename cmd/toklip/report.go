@@ -52,11 +52,15 @@ func (d *daemon) header() *toklipv1.Header {
 // short is the part of a hash that stands in messages.
 func short(hash string) string { return hash[:min(12, len(hash))] }
 
-// setState publishes what the node is doing, if it changed.
+// setState publishes what the node is doing, if it changed. After "stopping" comes nothing else: cameras that end are
+// no news of the node.
 func (d *daemon) setState(state api.NodeState, reason string, progress *api.Progress) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.state.State == state && d.state.Reason == reason && progress == nil {
+		return
+	}
+	if d.state.State == api.StateStopping && state != api.StateStopping {
 		return
 	}
 	since := d.state.SinceNS
@@ -69,13 +73,16 @@ func (d *daemon) setState(state api.NodeState, reason string, progress *api.Prog
 	}
 }
 
-// backendFailed is told of every batch that the backend failed.
+// backendFailed is told of every batch that the backend failed. What fails may fail for every frame: only news are
+// told. (The pipeline logs the failures, ever more rarely.)
 func (d *daemon) backendFailed(err error) {
-	d.log.Error("backend failed; its frames are lost, the next are tried", "error", err)
 	d.mu.Lock()
+	news := d.fault != err.Error()
 	d.fault = err.Error()
 	d.mu.Unlock()
-	d.review()
+	if news {
+		d.review()
+	}
 }
 
 // review publishes every camera's status and derives the node's state from cameras and backend.
@@ -88,9 +95,9 @@ func (d *daemon) review() {
 		if err := d.client.SetCameraStatus(c.cfg.Name, d.cameraStatus(c, status)); err != nil {
 			d.log.Error("publishing a camera's status failed", "camera", c.cfg.Name, "error", err)
 		}
-		// The first attempt to open a camera is no trouble.
-		troubled := status.State == capture.Stalled || status.State == capture.Connecting && status.Restarts > 0
-		if c.cfg.Enabled && troubled {
+		// The first attempt to open a camera is no trouble, nor is one that is switched off.
+		retrying := status.Restarts > 0 && (status.State == capture.Connecting || status.State == capture.NoPicture)
+		if status.State == capture.Stalled || retrying {
 			troubles = append(troubles, fmt.Sprintf("camera %s is %s: %s", c.cfg.Name, status.State, status.Reason))
 		}
 	}
@@ -134,9 +141,10 @@ func (d *daemon) engineDrops(c *camera) engine.Drops {
 
 // drops adds up what worker and pipeline lost, by the causes that messages name.
 func (d *daemon) drops(c *camera, s capture.Status, e engine.Drops) api.Drops {
+	lost := lostInCapture(s.Drops)
 	return api.Drops{
-		Capture: s.Drops.Superseded + s.Drops.NoSlot + s.Drops.Restart, Queue: e.Replaced,
-		Rate: s.Drops.Rate + e.Rate, Invalid: s.Drops.Broken + e.Invalid, Failed: e.Failed, Closed: e.Closed,
+		Capture: lost.Capture, Queue: e.Replaced, Rate: lost.Rate + e.Rate,
+		Invalid: lost.Broken + e.Invalid, Failed: e.Failed, Closed: e.Closed,
 	}
 }
 
