@@ -218,7 +218,9 @@ func TestTopics(t *testing.T) {
 func TestRedactURI(t *testing.T) {
 	for in, want := range map[string]string{
 		"rtsp://user:secret@10.0.0.7:554/stream?token=secret":             "rtsp://10.0.0.7:554/stream",
-		"rtsp://user:se/c?r@et@10.0.0.7/stream":                           "rtsp://10.0.0.7/stream",
+		"rtsp://user:se/cr@et@10.0.0.7/stream":                            "rtsp://10.0.0.7/stream",
+		"rtsp://user:se/c?r@et@10.0.0.7/stream":                           "rtsp://…",
+		"rtsp://10.0.0.7/stream?user=admin&password=s@cret":               "rtsp://…",
 		"v4l2:///dev/video0":                                              "v4l2:///dev/video0",
 		"file:///clips/a@b.mp4?loop=true":                                 "file:///clips/a@b.mp4",
 		"csi://0":                                                         "csi://0",

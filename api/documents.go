@@ -258,7 +258,8 @@ func ParseCommand(payload []byte) (Command, error) {
 }
 
 // RedactURI takes user name, password and query out of a source's URI, so that it may be
-// published. Text that is no URI, such as a GStreamer pipeline, keeps only its scheme.
+// published. Text that is no URI, such as a GStreamer pipeline, keeps only its scheme, and
+// so does a URI of which it cannot be told where the secrets end.
 func RedactURI(uri string) string {
 	scheme, rest, ok := strings.Cut(uri, ":")
 	if !ok {
@@ -271,6 +272,9 @@ func RedactURI(uri string) string {
 	// A password may contain slashes and question marks, so what stands before the last @
 	// goes, wherever that is. Local files have no user.
 	if i := strings.LastIndexByte(out, '@'); i >= 0 && scheme != "file" && scheme != "images" {
+		if strings.ContainsAny(out[:i], "?#") {
+			return scheme + "://…" // either may be in a password or in a query, and both are secret
+		}
 		out = out[i+1:]
 	}
 	if i := strings.IndexAny(out, "?#"); i >= 0 {
