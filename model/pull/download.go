@@ -151,10 +151,11 @@ func (d *download) untilWhole(ctx context.Context) error {
 // backoff is the pause before a retry: doubled each time, a quarter up or down at random so that
 // many machines that lost the same server do not come back in the same moment.
 func (d *download) backoff(failure int) time.Duration {
-	pause := d.o.MaxBackoff
-	if failure < 30 {
-		pause = min(pause, d.o.Backoff<<(failure-1))
+	pause := d.o.Backoff
+	for i := 1; i < failure && pause < d.o.MaxBackoff; i++ {
+		pause *= 2
 	}
+	pause = min(pause, d.o.MaxBackoff)
 	return pause*3/4 + rand.N(pause/2+1)
 }
 
@@ -438,12 +439,20 @@ func (d *download) take(ctx context.Context, body io.Reader, whole int64, stall 
 			if errors.Is(context.Cause(ctx), errStalled) {
 				return transient("%w for %v after %d bytes", errStalled, d.o.StallTimeout, d.part.size)
 			}
-			return transient("connection lost after %d of %d bytes: %w", d.part.size, whole, err)
+			return transient("connection lost after %s bytes: %w", ofWhole(d.part.size, whole), err)
 		}
 	}
 	if whole >= 0 && d.part.size < whole {
-		return transient("connection ended after %d of %d bytes", d.part.size, whole)
+		return transient("connection ended after %s bytes", ofWhole(d.part.size, whole))
 	}
 	report(d.part.size, d.part.size)
 	return nil
+}
+
+// ofWhole is "5 of 9", or "5" where the whole is not known.
+func ofWhole(size, whole int64) string {
+	if whole < 0 {
+		return strconv.FormatInt(size, 10)
+	}
+	return fmt.Sprintf("%d of %d", size, whole)
 }

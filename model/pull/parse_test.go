@@ -80,6 +80,13 @@ func TestBackoff(t *testing.T) {
 			}
 		}
 	}
+	patient := &download{o: Options{Backoff: time.Hour, MaxBackoff: 24 * time.Hour}}
+	if got := patient.backoff(29); got < 18*time.Hour || got > 30*time.Hour { // doubled 28 times it would not fit
+		t.Errorf("failure 29, beginning with an hour: %v, want about a day", got)
+	}
+	if known, unknown := ofWhole(5, 9), ofWhole(5, -1); known != "5 of 9" || unknown != "5" {
+		t.Errorf("%q and %q", known, unknown)
+	}
 }
 
 func TestAnswerHash(t *testing.T) {
