@@ -7,8 +7,9 @@ import (
 	"fmt"
 )
 
-// Open opens a checkpoint of either format, told by its content and not by its name. Errors name the file
-// and, where it is something else that often lies in a checkpoint's place, what it is.
+// Open opens a checkpoint of either format, told by its content and not by its name: the result is a
+// [*Safetensors] or a [*Torch]. Errors name the file and, where it is something else that often lies in a
+// checkpoint's place, what it is.
 func Open(path string) (Reader, error) {
 	m, err := mapFile(path)
 	if err != nil {

@@ -111,7 +111,7 @@ func TestTorchViews(t *testing.T) {
 }
 
 func TestOtherTypesAreErrorsOnlyWhenRead(t *testing.T) {
-	r, err := OpenSafetensors(writeTemp(t, safetensorsFile(
+	r, err := Open(writeTemp(t, safetensorsFile(
 		`{"__metadata__":{"heads":"4"},"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}} `,
 		append(make([]byte, 8), floats(2.5)...))))
 	if err != nil {
@@ -121,8 +121,8 @@ func TestOtherTypesAreErrorsOnlyWhenRead(t *testing.T) {
 	if got := read(t, r, "w"); got[0] != 2.5 {
 		t.Errorf("w = %v", got)
 	}
-	if r.Metadata()["heads"] != "4" {
-		t.Errorf("metadata %v", r.Metadata())
+	if m := r.(*Safetensors).Metadata(); m["heads"] != "4" {
+		t.Errorf("metadata %v", m)
 	}
 	err = r.ReadFloat32("n", make([]float32, 1), 0)
 	if err == nil || !strings.Contains(err.Error(), `tensor "n" holds int64; only float32, float16 and bfloat16 can be read`) {

@@ -19,27 +19,16 @@ const maxHeader = 100_000_000
 
 // Safetensors is a checkpoint in the safetensors format: a little-endian 64-bit length, that much JSON, and
 // the values of all tensors (https://github.com/huggingface/safetensors, "Format").
+//
+// The format's rules are held strictly: offsets inside the file, without overlap and without holes, lengths that
+// follow from shape and element type, no name twice. Tensors are listed in the order of their values in the
+// file.
 type Safetensors struct {
 	store
 	metadata map[string]string
 }
 
 var _ Reader = (*Safetensors)(nil)
-
-// OpenSafetensors opens a safetensors file. The format's rules are held strictly: offsets inside the file,
-// without overlap and without holes, lengths that follow from shape and element type, no name twice.
-// Tensors are listed in the order of their values in the file.
-func OpenSafetensors(path string) (*Safetensors, error) {
-	m, err := mapFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint %q: %w", path, err)
-	}
-	s, err := readSafetensors(path, m)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("checkpoint %q: %w", path, err), m.close())
-	}
-	return s, nil
-}
 
 // Metadata is a copy of what the file says about itself under "__metadata__"; nil if it says nothing.
 func (s *Safetensors) Metadata() map[string]string { return maps.Clone(s.metadata) }

@@ -12,30 +12,18 @@ import (
 
 // Torch is a checkpoint as torch.save writes it since PyTorch 1.6: a zip file of one pickle, which describes
 // the tensors, and one stored file for each block of values.
-type Torch struct{ store }
-
-var _ Reader = (*Torch)(nil)
-
-// OpenTorch opens a torch zip file. The pickle in it is read by a machine that knows tensors, storages and
-// plain values; whatever else it names is refused with an error that names it, and nothing is executed.
 //
-// The tensors are those of the first dictionary that holds any, among the values of "ema", "model" and
-// "state_dict" (the order of LlamaGen's loaders) and the top level itself. Numbers, strings and optimizer
-// states beside them are skipped. "module." and "_orig_mod." are taken off if all names carry them.
+// The pickle is read by a machine that knows tensors, storages and plain values; whatever else it names is
+// refused with an error that names it, and nothing is executed. The tensors are those of the first dictionary
+// that holds any, among the values of "ema", "model" and "state_dict" (the order of LlamaGen's loaders) and the
+// top level itself. Numbers, strings and optimizer states beside them are skipped. "module." and "_orig_mod."
+// are taken off if all names carry them.
 //
 // The zip file's checksum of the pickle is verified; those of the values are not, because that would read
 // the whole file.
-func OpenTorch(path string) (*Torch, error) {
-	m, err := mapFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint %q: %w", path, err)
-	}
-	t, err := readTorch(path, m)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("checkpoint %q: %w", path, err), m.close())
-	}
-	return t, nil
-}
+type Torch struct{ store }
+
+var _ Reader = (*Torch)(nil)
 
 func readTorch(path string, m *mapping) (*Torch, error) {
 	var entries []entry
