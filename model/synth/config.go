@@ -1,11 +1,7 @@
 package synth
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -71,20 +67,6 @@ func Preset(name string) (Config, error) {
 	return Config{}, fmt.Errorf("unknown preset %q; known are %s", name, strings.Join(Presets(), ", "))
 }
 
-// ParseConfig reads a Config from JSON, strictly: unknown fields and impossible values are errors.
-func ParseConfig(data []byte) (Config, error) {
-	var c Config
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return Config{}, fmt.Errorf("model config: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Config{}, errors.New("model config: something follows the closing brace")
-	}
-	return c, c.Validate()
-}
-
 // Grid is the number of tokens along an edge.
 func (c Config) Grid() int { return c.Img >> max(len(c.Mult)-1, 0) }
 
@@ -121,7 +103,23 @@ func (c Config) Validate() error {
 	case c.Depth > 1024 || c.Text.Layers > 1024:
 		return fmt.Errorf("model config: depth = %d and text.layers = %d must be at most 1024", c.Depth, c.Text.Layers)
 	}
-	t := c.Text
+	if err := c.Text.validate(most); err != nil {
+		return err
+	}
+	const elements = 1 << 40 // of one tensor: 4 TB
+	for _, info := range c.tensors(true) {
+		n := 1.0
+		for _, d := range info.Shape {
+			n *= float64(d)
+		}
+		if n > elements {
+			return fmt.Errorf("model config: tensor %q would have shape %v, more than %d elements", info.Name, info.Shape, int64(elements))
+		}
+	}
+	return nil
+}
+
+func (t TextConfig) validate(most int) error {
 	if t.Layers == 0 {
 		return nil
 	}

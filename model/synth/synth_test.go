@@ -64,8 +64,19 @@ func TestKeysEqualTokLIPs(t *testing.T) {
 	}
 }
 
+// parseConfig reads the reference's description of a model, strictly.
+func parseConfig(text []byte) (Config, error) {
+	var c Config
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	return c, c.Validate()
+}
+
 func TestTinyConfigIsTheReferences(t *testing.T) {
-	got, err := ParseConfig(golden(t, "tiny_cfg.json"))
+	got, err := parseConfig(golden(t, "tiny_cfg.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +223,7 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-func TestParseConfigRefuses(t *testing.T) {
+func TestConfigRefuses(t *testing.T) {
 	good := string(golden(t, "tiny_cfg.json"))
 	for _, c := range []struct{ old, new, want string }{
 		{`"img"`, `"image"`, `unknown field "image"`},
@@ -223,11 +234,13 @@ func TestParseConfigRefuses(t *testing.T) {
 		{`"mlp_ratio": 3.7362`, `"mlp_ratio": -1`, "mlp_ratio = -1"},
 		{`"layers": 2`, `"layers": -2`, "text ="},
 		{`[1, 1, 1, 1, 2]`, `[]`, "mult = [] must have"},
+		{`"img": 64`, `"img": 16777216`, `tensor "visual.trunk.pos_embed" would have shape [1 1099511627776 96]`},
+		{`"ch": 32`, `"ch": 1048576`, `conv1.weight" would have shape [1048576 1048576 3 3]`},
 	} {
 		if !strings.Contains(good, c.old) {
 			t.Fatalf("%q is not in the reference config", c.old)
 		}
-		_, err := ParseConfig([]byte(strings.Replace(good, c.old, c.new, 1)))
+		_, err := parseConfig([]byte(strings.Replace(good, c.old, c.new, 1)))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.new, err, c.want)
 		}
