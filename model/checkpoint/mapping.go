@@ -28,7 +28,7 @@ type mapping struct {
 
 // mapFile maps the whole file. An empty file gives a mapping without data.
 func mapFile(path string) (*mapping, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe without a writer would block for ever
 	if err != nil {
 		return nil, err
 	}

@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestTorchWrappers(t *testing.T) {
@@ -194,6 +197,20 @@ func TestFileCutWhileOpen(t *testing.T) {
 	err = r.ReadFloat32("w", make([]float32, n), 0)
 	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "unreadable while it was open") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A named pipe or a folder in a checkpoint's place is refused at once.
+func TestOpenRefusesWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, pipe} {
+		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "is no regular file") {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 

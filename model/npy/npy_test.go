@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // file puts a .npy file together by hand.
@@ -358,5 +360,19 @@ func BenchmarkReadFloat32(b *testing.B) {
 	}
 	if !slices.Equal(got, data) {
 		b.Fatal("values differ")
+	}
+}
+
+// A named pipe or a folder in an array's place is refused at once.
+func TestOpenRefusesWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, pipe} {
+		if _, err := Open(path); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("error %v", err)
+		}
 	}
 }

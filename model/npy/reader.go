@@ -19,6 +19,13 @@ const scratchBytes = 1 << 16
 // Open reads the header of the .npy file at path and compares the file's size with it, so that a
 // file cut short fails here and not in the middle of the work.
 func Open(path string) (*Reader, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open array: %w", err)
+	}
+	if !info.Mode().IsRegular() { // before it is opened: a named pipe without a writer would block for ever
+		return nil, fmt.Errorf("open array %q: %w: not a regular file (%s)", path, ErrFormat, info.Mode().Type())
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open array: %w", err)
@@ -35,9 +42,6 @@ func newReader(path string, f *os.File) (*Reader, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a regular file (%s)", ErrFormat, info.Mode().Type())
 	}
 	h, err := readHeader(f)
 	if err != nil {
