@@ -92,6 +92,7 @@ type Client struct {
 	docs     *documents
 	frames   *frameQueue
 	commands *commandQueue
+	stale    stale
 
 	running atomic.Bool
 	open    atomic.Bool // between birth and loss of a connection
@@ -171,7 +172,7 @@ func New(opt Options) (*Client, error) {
 	}
 	c := &Client{
 		opt: opt, topics: topics, address: address, tls: tlsCfg, log: log,
-		docs: newDocuments(), frames: newFrameQueue(),
+		docs: newDocuments(), frames: newFrameQueue(), stale: stale{seen: make(map[string]bool)},
 	}
 	c.commands = newCommandQueue(topics, log, c.docs.signal)
 	return c, nil

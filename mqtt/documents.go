@@ -48,6 +48,19 @@ func (d *documents) remove(topic string) {
 	}
 }
 
+// clear has the broker forget a retained document that is none of ours, by an empty text.
+// It does nothing, and says so, if the document is one of ours.
+func (d *documents) clear(topic string, rank int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all[topic] != nil {
+		return false
+	}
+	d.all[topic] = &document{topic: topic, payload: []byte{}, qos: 1, retained: true, rank: rank, dirty: true, gone: true}
+	d.signal()
+	return true
+}
+
 func (d *documents) signal() {
 	select {
 	case d.wake <- struct{}{}:
@@ -109,8 +122,9 @@ func (c *Client) setJSON(topic string, rank int, qos byte, retained bool, v any)
 	return nil
 }
 
-// SetInfo publishes the birth document, now if connected and on every connect. The error
-// is about encoding: a number that is not finite.
+// SetInfo publishes the birth document, now if connected and on every connect. The broker
+// is made to forget statuses of cameras that are neither in it nor set by SetCameraStatus.
+// The error is about encoding: a number that is not finite.
 func (c *Client) SetInfo(info api.Info) error {
 	if info.Cameras == nil {
 		info.Cameras = []api.CameraInfo{}
@@ -121,6 +135,7 @@ func (c *Client) SetInfo(info api.Info) error {
 			info.Cameras[i].Publish = []string{}
 		}
 	}
+	c.knowCameras(info.Cameras)
 	return c.setJSON(c.topics.Info(), rankInfo, 1, true, info)
 }
 

@@ -362,17 +362,19 @@ func (c *Client) subscribe(s *session) error {
 			}
 		}
 	}
-	filters := map[string]byte{c.topics.Commands(): 1, c.topics.Availability(): 1}
-	// Both in one packet, and handlers before it: what is retained comes at once.
+	statuses := c.topics.Camera("+", api.KindStatus)
+	filters := map[string]byte{c.topics.Commands(): 1, c.topics.Availability(): 1, statuses: 0}
+	// All in one packet, and handlers before it: what is retained comes at once.
 	s.paho.AddRoute(c.topics.Commands(), commands)
 	s.paho.AddRoute(c.topics.Availability(), availability)
+	s.paho.AddRoute(statuses, func(_ paho.Client, m paho.Message) { c.receiveStatus(m.Topic(), m.Payload(), m.Retained()) })
 	token := s.paho.SubscribeMultiple(filters, nil)
 	if err := c.wait(s, token, c.topics.Commands(), c.opt.AckTimeout); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	if result, ok := token.(*paho.SubscribeToken); ok {
 		for filter, granted := range result.Result() {
-			if granted > 2 {
+			if granted > 2 && filter != statuses { // what stays behind without it is untidy, no more
 				return fmt.Errorf("subscribe to %s: %w: the broker's access list forbids it to user %q", filter, ErrNotAuthorised, c.opt.Username)
 			}
 		}
