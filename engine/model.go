@@ -47,6 +47,9 @@ func (m *Model) Validate() error {
 		}
 	}
 	positive("image size", m.ImageSize)
+	if m.ImageSize > preprocess.MaxSize {
+		errs = append(errs, fmt.Errorf("image size is %d, must be at most %d", m.ImageSize, preprocess.MaxSize))
+	}
 	positive("grid rows", m.Rows)
 	positive("grid columns", m.Cols)
 	positive("codebook size", m.Codebook)

@@ -95,6 +95,11 @@ func hashTensor(r checkpoint.Reader, name string) ([sha256.Size]byte, error) {
 		if err := r.ReadFloat32(name, values, at); err != nil {
 			return [sha256.Size]byte{}, err
 		}
+		for i, v := range values {
+			if v-v != 0 { // an infinity or not a number
+				return [sha256.Size]byte{}, fmt.Errorf("tensor %q: element %d is %v; the checkpoint is damaged, or its training diverged", name, at+int64(i), v)
+			}
+		}
 		bytes = onnx.AppendFloats(bytes[:0], values)
 		h.Write(bytes)
 	}

@@ -189,6 +189,8 @@ func TestImportRefuses(t *testing.T) {
 	}{
 		"bad tensor": {checkpoint.Select(tiny(t, "", true), func(n string) bool { return n != "visual.trunk.norm.bias" }),
 			Options{Config: graph.Config{Heads: 4}}, `tensor "visual.trunk.norm.bias" is missing: expected shape [96], found nothing`},
+		"infinite weight": {brokenWeight{tiny(t, "", true)}, Options{Config: graph.Config{Heads: 4}},
+			`tensor "visual.trunk.norm.weight": element 5 is +Inf; the checkpoint is damaged, or its training diverged`},
 		"precision": {tiny(t, "", true), Options{Precisions: []string{"fp64"}}, `precision "fp64": this version makes fp32 and int8`},
 		"no runner": {tiny(t, "", true), withRunner(nil), "precision int8: its quality has to be measured, and no backend is there to run it"},
 		"floor":     {tiny(t, "", true), Options{Floor: 1.5}, "floor 1.5: a cosine lies between -1 and 1"},
@@ -210,6 +212,17 @@ func TestImportRefuses(t *testing.T) {
 			onlyEntry(t, parent)
 		})
 	}
+}
+
+// brokenWeight is a checkpoint one of whose weights overflowed.
+type brokenWeight struct{ checkpoint.Reader }
+
+func (b brokenWeight) ReadFloat32(name string, dst []float32, offset int64) error {
+	err := b.Reader.ReadFloat32(name, dst, offset)
+	if name == "visual.trunk.norm.weight" && offset == 0 && len(dst) > 5 {
+		dst[5] = float32(math.Inf(1))
+	}
+	return err
 }
 
 // TestImportCancelled cancels at every stage; nothing may stay behind.

@@ -108,7 +108,7 @@ func (m *Manifest) validate() error {
 		return fmt.Errorf(`image.resize = %q: must be "squash", "shortest" or "longest"`, m.Image.Resize)
 	}
 	for i, s := range m.Image.Std {
-		if s <= 0 {
+		if !(s > 0) { // NaN too
 			return fmt.Errorf("image.std[%d] = %v: must be above 0", i, s)
 		}
 	}
