@@ -23,13 +23,13 @@ func newSegmentWriter(mem []byte, l layout, captured uint64, drops Drops) *segme
 }
 
 // begin takes a slot and returns its pixels, or nil if all are held by readers.
-// A slot begun before and not finished is used again.
+// A slot begun before and not finished is used again. The first free one is taken, not
+// the next in turn: of slots that are never needed no page is ever touched.
 func (w *segmentWriter) begin() []byte {
 	if w.open >= 0 {
 		return w.pixels(w.mem, w.open)
 	}
-	for k := 1; k <= w.slots; k++ {
-		i := (w.latest + k + w.slots) % w.slots
+	for i := range w.slots {
 		if i == w.latest {
 			continue
 		}
