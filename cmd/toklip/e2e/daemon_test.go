@@ -23,7 +23,7 @@ import (
 
 // imagesDaemon is a daemon whose camera shows one photograph over and over, at a real broker.
 const imagesDaemon = `
-node = "e2e"
+node = "@NODE@"
 [log]
 format = "json"
 [model]
@@ -93,7 +93,7 @@ func TestMessagesSayWhatEncodeComputes(t *testing.T) {
 	folder, file := photoFolder(t)
 	port := freePort(t)
 	mosquitto(t, port)
-	client := subscribe(t, port, false, "toklip/e2e/camera/photo/tokens/json", "toklip/e2e/camera/photo/embedding/json")
+	client := subscribe(t, port, false, "toklip/"+node+"/camera/photo/tokens/json", "toklip/"+node+"/camera/photo/embedding/json")
 	daemon := start(t, toklip, "run", "--config", configure(t, imagesDaemon, model, port, worker, folder))
 
 	text, err := exec.Command(toklip, "encode", "--model", model, file).Output()
@@ -124,7 +124,7 @@ func TestMessagesSayWhatEncodeComputes(t *testing.T) {
 			t.Fatalf("%s: %v: %s", topic, err, payload)
 		}
 		h := got.Header
-		if h.Schema != 1 || h.Node != "e2e" || h.Camera != "photo" || h.BootID == "" || h.Sequence == 0 || h.Model == "" ||
+		if h.Schema != 1 || h.Node != node || h.Camera != "photo" || h.BootID == "" || h.Sequence == 0 || h.Model == "" ||
 			h.Width != 600 || h.Height != 400 || h.Resize != "squash" || h.Window == nil || *h.Window != (window{0, 0, 600, 400}) {
 			t.Fatalf("header is not of the photograph: %+v (window %+v)", h, h.Window)
 		}
@@ -172,7 +172,7 @@ func TestProtobufMessages(t *testing.T) {
 	folder, _ := photoFolder(t)
 	port := freePort(t)
 	mosquitto(t, port)
-	client := subscribe(t, port, true, "toklip/e2e/camera/photo/tokens", "toklip/e2e/camera/photo/embedding", "toklip/e2e/camera/photo/features")
+	client := subscribe(t, port, true, "toklip/"+node+"/camera/photo/tokens", "toklip/"+node+"/camera/photo/embedding", "toklip/"+node+"/camera/photo/features")
 	start(t, toklip, "run", "--config", configure(t, imagesDaemon, model, port, worker, folder))
 
 	sequences := map[string]uint64{}
@@ -236,11 +236,11 @@ func TestLifeOfANode(t *testing.T) {
 
 	retained := func() map[string]string {
 		out, _ := exec.Command("mosquitto_sub", "-p", port, "-F", "%t %p", "-W", "1", "--retained-only",
-			"-t", "toklip/e2e/+", "-t", "toklip/e2e/camera/photo/status").Output()
+			"-t", "toklip/"+node+"/+", "-t", "toklip/"+node+"/camera/photo/status").Output()
 		found := map[string]string{}
 		for line := range strings.Lines(string(out)) {
 			topic, payload, _ := strings.Cut(strings.TrimSpace(line), " ")
-			found[strings.TrimPrefix(topic, "toklip/e2e/")] = payload
+			found[strings.TrimPrefix(topic, "toklip/"+node+"/")] = payload
 		}
 		return found
 	}
@@ -253,7 +253,7 @@ func TestLifeOfANode(t *testing.T) {
 
 	// A second daemon of the same name must not start.
 	out, err := exec.Command(toklip, "run", "--config", file).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "node e2e runs already, as process "+strconv.Itoa(daemon.Process.Pid)) {
+	if err == nil || !strings.Contains(string(out), "node "+node+" runs already, as process "+strconv.Itoa(daemon.Process.Pid)) {
 		t.Errorf("a second daemon of the node: %v, %s", err, out)
 	}
 
@@ -279,7 +279,7 @@ func TestLifeOfANode(t *testing.T) {
 	}
 	waitFor(t, "the will says offline", func() bool { return retained()["availability"] == "offline" })
 	waitFor(t, "no worker is left", func() bool {
-		return exec.Command("pgrep", "-f", "toklip-capture.*"+folder).Run() != nil
+		return exec.Command("pgrep", "-f", "toklip-capture --node "+node).Run() != nil
 	})
 
 	// Started again and ended in order.
@@ -302,11 +302,11 @@ func TestCommands(t *testing.T) {
 	port := freePort(t)
 	mosquitto(t, port)
 	start(t, toklip, "run", "--config", configure(t, imagesDaemon, model, port, worker, folder))
-	status := subscribe(t, port, false, "toklip/e2e/camera/photo/status")
+	status := subscribe(t, port, false, "toklip/"+node+"/camera/photo/status")
 	status.lineWith(t, `"online"`)
 
 	replies := subscribe(t, port, false, "test/replies")
-	status2 := subscribe(t, port, false, "toklip/e2e/availability")
+	status2 := subscribe(t, port, false, "toklip/"+node+"/availability")
 	status2.lineWith(t, "online") // both subscriptions are in place once a later one is
 	ask := func(verb, args string) string {
 		t.Helper()
@@ -314,28 +314,29 @@ func TestCommands(t *testing.T) {
 		if args != "" {
 			message += `,"args":` + args
 		}
-		if out, err := exec.Command("mosquitto_pub", "-p", port, "-q", "1", "-t", "toklip/e2e/command/"+verb, "-m", message+"}").CombinedOutput(); err != nil {
+		if out, err := exec.Command("mosquitto_pub", "-p", port, "-q", "1", "-t", "toklip/"+node+"/command/"+verb, "-m", message+"}").CombinedOutput(); err != nil {
 			t.Fatalf("publish: %v %s", err, out)
 		}
 		return replies.lineWith(t, `"id":"`+verb+`"`)
 	}
-	for _, tt := range []struct{ verb, args, want string }{
-		{"ping", "", `"ok":true`},
-		{"cameras", "", `"photo":{"status":"online"`},
-		{"disable", `{"camera":"photo"}`, `"enabled":false`},
-		{"enable", `{"camera":"photo"}`, `"enabled":true`},
-		{"max-fps", `{"camera":"photo","max_fps":2}`, `"max_fps":2`},
-		{"max-fps", `{"camera":"photo","max_fps":-1}`, `"ok":false`},
-		{"enable", `{"camera":"porch"}`, `camera \"porch\" is not known: this node has photo`},
-		{"enable", `{"kamera":"photo"}`, `unknown field`},
-		{"dance", "", `verb \"dance\" is unknown`},
+	for _, tt := range []struct{ verb, args, want, status string }{
+		{"ping", "", `"ok":true`, ""},
+		{"cameras", "", `"photo":{"status":"online"`, ""},
+		{"disable", `{"camera":"photo"}`, `"enabled":false`, `"disabled"`},
+		{"enable", `{"camera":"photo"}`, `"enabled":true`, `"online"`},
+		{"max-fps", `{"camera":"photo","max_fps":2}`, `"max_fps":2`, ""},
+		{"max-fps", `{"camera":"photo","max_fps":-1}`, `"ok":false`, ""},
+		{"enable", `{"camera":"porch"}`, `camera \"porch\" is not known: this node has photo`, ""},
+		{"enable", `{"kamera":"photo"}`, `unknown field`, ""},
+		{"dance", "", `verb \"dance\" is unknown`, ""},
 	} {
 		if got := ask(tt.verb, tt.args); !strings.Contains(got, tt.want) {
 			t.Errorf("%s %s: got %s, want it to contain %s", tt.verb, tt.args, got, tt.want)
 		}
+		if tt.status != "" {
+			status.lineWith(t, tt.status)
+		}
 	}
-	status.lineWith(t, `"disabled"`)
-	status.lineWith(t, `"online"`)
 }
 
 // TestDemo runs what the README shows first, and reads one message with an independent client.

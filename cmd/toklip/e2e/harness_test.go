@@ -20,13 +20,17 @@ import (
 // patience bounds every wait: far more than a busy machine needs, so that only what never comes fails.
 const patience = 60 * time.Second
 
+// node names the daemons of this test process: others may run on the machine, even other checkouts' tests.
+var node = fmt.Sprintf("e2e-%d", os.Getpid())
+
 var built struct {
 	sync.Once
 	toklip string
 	err    error
 }
 
-// programs builds toklip and its worker once and returns the path of toklip.
+// programs builds toklip and its worker once and returns their paths. Locks of nodes that the test starts lie in a folder
+// of its own, so that another run of the tests on this machine is not in the way.
 func programs(t *testing.T) (toklip, worker string) {
 	t.Helper()
 	worker = capturetest.Worker(t)
@@ -40,6 +44,7 @@ func programs(t *testing.T) (toklip, worker string) {
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
+	t.Setenv("TMPDIR", t.TempDir())
 	return built.toklip, worker
 }
 
@@ -147,11 +152,13 @@ func (p *process) line(t *testing.T) string {
 // lineWith waits for a line that contains text.
 func (p *process) lineWith(t *testing.T, text string) string {
 	t.Helper()
-	for {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if line := p.line(t); strings.Contains(line, text) {
 			return line
 		}
 	}
+	t.Fatalf("%s wrote no line with %q in %v", p.name, text, patience)
+	return ""
 }
 
 // stop sends SIGTERM and returns the exit code and how long the end took.
@@ -232,7 +239,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 func configure(t *testing.T, text string, values ...any) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "toklip.toml")
-	if err := os.WriteFile(path, fmt.Appendf(nil, text, values...), 0o644); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, strings.ReplaceAll(text, "@NODE@", node), values...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path
