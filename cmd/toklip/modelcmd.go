@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,11 +85,7 @@ func printManifest(out io.Writer, m *model.Manifest) {
 		line("text tower", "%d tensors in the checkpoint, not exported by this version", m.Text.Tensors)
 	}
 	for _, g := range m.Graphs {
-		size := g.File.Size
-		for _, d := range g.Data {
-			size += d.Size
-		}
-		line(g.Role, "%s, %s: %s", g.Precision, g.File.Name, byteSize(size))
+		line(g.Role, "%s, %s: %s (%s)", g.Precision, g.File.Name, byteSize(graphSize(m, g)), strings.Join(g.Backends, ", "))
 	}
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
@@ -56,20 +56,35 @@ func openModel(dir, precision, backend string) (*openedModel, error) {
 	return &openedModel{dir: dir, manifest: manifest, spec: spec}, nil
 }
 
-// weights is the size in bytes of the files that belong to the running tokenizer and encoder. Of files that a graph shares with another it
-// reads a part only (int8 takes its token table from fp32's file): they count for the graph they are named after.
+// weights is the size in bytes of the files that belong to the running tokenizer and encoder.
 func (m *openedModel) weights() int64 {
 	total := int64(0)
 	for _, g := range m.manifest.Graphs {
-		if g.Role == model.RoleDecoder || g.Role == model.RoleEncoder && g.Precision != m.spec.Precision {
+		if !slices.Contains(g.Backends, model.BackendONNXRuntime) {
 			continue
 		}
-		total += g.File.Size
-		for _, file := range g.Data {
-			if strings.HasPrefix(file.Name, g.File.Name) {
-				total += file.Size
-			}
+		if g.Role == model.RoleTokenizer || g.Role == model.RoleEncoder && g.Precision == m.spec.Precision {
+			total += graphSize(m.manifest, g)
 		}
 	}
 	return total
+}
+
+// graphSize is the size in bytes of a graph and its weights. Of a file that belongs to the fp32 graphs another precision reads a small part
+// only (the token table): it does not count for that one.
+func graphSize(m *model.Manifest, g model.Graph) int64 {
+	total := g.File.Size
+	for _, file := range g.Data {
+		if g.Precision == model.FP32 || !ofFP32(m, file.Name) {
+			total += file.Size
+		}
+	}
+	return total
+}
+
+// ofFP32 reports whether an fp32 graph of the model reads the file.
+func ofFP32(m *model.Manifest, name string) bool {
+	return slices.ContainsFunc(m.Graphs, func(g model.Graph) bool {
+		return g.Precision == model.FP32 && slices.ContainsFunc(g.Data, func(f model.File) bool { return f.Name == name })
+	})
 }

@@ -31,11 +31,12 @@ import json, os, sys, tomllib
 model, precision, rss, peak, metrics = sys.argv[1:]
 with open(os.path.join(model, "model.toml"), "rb") as f:
     manifest = tomllib.load(f)
+fp32 = {d["name"] for g in manifest["graph"] if g["precision"] == "fp32" for d in g["data"]}
 weights = 0
 for g in manifest["graph"]:
-    if g["role"] == "tokenizer" or g["role"] == "encoder" and g["precision"] == precision:
-        # Of a file shared with another graph a part is read only: it counts for the graph it is named after.
-        weights += g["file"]["size"] + sum(d["size"] for d in g["data"] if d["name"].startswith(g["file"]["name"]))
+    if "onnxruntime" in g["backends"] and (g["role"] == "tokenizer" or g["role"] == "encoder" and g["precision"] == precision):
+        # Of fp32's files int8 reads the token table only: they do not count for it.
+        weights += g["file"]["size"] + sum(d["size"] for d in g["data"] if g["precision"] == "fp32" or d["name"] not in fp32)
 frames = json.loads(metrics)["cameras"]["pattern"]["sequence"]
 rss, peak = int(rss), int(peak)
 print(f"{precision}: daemon {rss / 1e6:.0f} MB (peak {peak / 1e6:.0f}), weights {weights / 1e6:.0f} MB: {(rss - weights) / 1e6:.0f} MB beside them, after frame {frames} of a 1080p pattern")
