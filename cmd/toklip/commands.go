@@ -35,8 +35,13 @@ func (d *daemon) ping(context.Context, json.RawMessage) (any, error) {
 // listCameras answers with the status of every camera, by name.
 func (d *daemon) listCameras(context.Context, json.RawMessage) (any, error) {
 	all := map[string]api.CameraStatus{}
-	for _, c := range d.serving() {
-		all[c.cfg.Name] = d.cameraStatus(c, c.capture.Status())
+	cameras := d.serving()
+	if len(cameras) == 0 {
+		return all, nil
+	}
+	dropped := d.engineDrops()
+	for _, c := range cameras {
+		all[c.cfg.Name] = d.cameraStatus(c, c.capture.Status(), dropped[c.cfg.Name])
 	}
 	return all, nil
 }

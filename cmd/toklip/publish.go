@@ -32,7 +32,35 @@ type publishing struct {
 
 	// Guarded by publisher.mu.
 	sequence    uint64
-	cells, hits uint64 // seen and changed since metrics last asked
+	cells, hits uint64     // seen and changed since metrics last asked
+	stages      stageTimes // of results since metrics last asked
+}
+
+// stageTimes are the distributions of how long results spent where.
+type stageTimes struct{ age, wait, queue, preprocess, tokenize, encode, total engine.Histogram }
+
+func (s *stageTimes) add(r *engine.Result) {
+	s.age.Add(r.Age)
+	s.wait.Add(r.Stages.Wait)
+	s.queue.Add(r.Stages.Queue)
+	s.preprocess.Add(r.Stages.Preprocess)
+	s.tokenize.Add(r.Stages.Tokenize)
+	if r.Stages.Encode > 0 { // it ran
+		s.encode.Add(r.Stages.Encode)
+	}
+	s.total.Add(r.Stages.Total)
+}
+
+// spreads are the figures of metrics, by the names of toklipv1.Stages.
+func (s *stageTimes) spreads() map[string]api.Spread {
+	return map[string]api.Spread{
+		"age": spread(&s.age), "wait": spread(&s.wait), "queue": spread(&s.queue), "preprocess": spread(&s.preprocess),
+		"tokenize": spread(&s.tokenize), "encode": spread(&s.encode), "total": spread(&s.total),
+	}
+}
+
+func spread(h *engine.Histogram) api.Spread {
+	return api.Spread{P50NS: h.Quantile(0.5).Nanoseconds(), P99NS: h.Quantile(0.99).Nanoseconds(), MaxNS: h.Max().Nanoseconds()}
 }
 
 func newPublisher(client *mqtt.Client, log *slog.Logger, common *toklipv1.Header) *publisher {
@@ -61,6 +89,7 @@ func (p *publisher) Deliver(r *engine.Result) {
 	to.sequence = r.Sequence
 	to.cells += uint64(len(r.IDs))
 	to.hits += uint64(r.Changed.Count())
+	to.stages.add(r)
 	p.mu.Unlock()
 
 	to.describe(r)
@@ -114,17 +143,19 @@ func (to *publishing) describe(r *engine.Result) {
 	to.window = geometry
 }
 
-// changed is the mean share of changed cells since the last call, and the last sequence number.
-func (p *publisher) changed(camera string) (share float64, sequence uint64) {
+// interval is what was seen of a camera since the last call: the mean share of changed cells, the last sequence number, the
+// time by stage.
+func (p *publisher) interval(camera string) (changed float64, sequence uint64, stages map[string]api.Spread) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	to := p.cameras[camera]
 	if to == nil {
-		return 0, 0
+		return 0, 0, map[string]api.Spread{}
 	}
 	if to.cells > 0 {
-		share = float64(to.hits) / float64(to.cells)
+		changed = float64(to.hits) / float64(to.cells)
 	}
-	to.cells, to.hits = 0, 0
-	return share, to.sequence
+	stages = to.stages.spreads()
+	to.cells, to.hits, to.stages = 0, 0, stageTimes{}
+	return changed, to.sequence, stages
 }

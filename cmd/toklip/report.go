@@ -90,9 +90,10 @@ func (d *daemon) review() {
 	d.reviewing.Lock()
 	defer d.reviewing.Unlock()
 	var troubles []string
+	dropped := d.engineDrops()
 	for _, c := range d.cameras {
 		status := c.capture.Status()
-		if err := d.client.SetCameraStatus(c.cfg.Name, d.cameraStatus(c, status)); err != nil {
+		if err := d.client.SetCameraStatus(c.cfg.Name, d.cameraStatus(c, status, dropped[c.cfg.Name])); err != nil {
 			d.log.Error("publishing a camera's status failed", "camera", c.cfg.Name, "error", err)
 		}
 		// The first attempt to open a camera is no trouble, nor is one that is switched off.
@@ -117,9 +118,9 @@ func (d *daemon) review() {
 	}
 }
 
-func (d *daemon) cameraStatus(c *camera, s capture.Status) api.CameraStatus {
+func (d *daemon) cameraStatus(c *camera, s capture.Status, e engine.Drops) api.CameraStatus {
 	sent := d.client.CameraStats(c.cfg.Name)
-	drops := d.drops(c, s, d.engineDrops(c))
+	drops := d.drops(s, e)
 	drops.Publish, drops.Broker = sent.DroppedPublish, sent.DroppedBroker
 	return api.CameraStatus{
 		Status: api.CameraState(s.State), Reason: s.Reason, SinceNS: s.Since.UnixNano(),
@@ -127,20 +128,19 @@ func (d *daemon) cameraStatus(c *camera, s capture.Status) api.CameraStatus {
 	}
 }
 
-// engineDrops are the pipeline's losses of a camera so far.
-func (d *daemon) engineDrops(c *camera) engine.Drops {
+// engineDrops are the pipeline's losses so far, by camera.
+func (d *daemon) engineDrops() map[string]engine.Drops {
 	var m engine.Metrics
 	d.pipeline.Metrics(&m)
-	for _, cm := range m.Cameras {
-		if cm.Name == c.cfg.Name {
-			return cm.Drops
-		}
+	drops := make(map[string]engine.Drops, len(m.Cameras))
+	for _, c := range m.Cameras {
+		drops[c.Name] = c.Drops
 	}
-	return engine.Drops{}
+	return drops
 }
 
 // drops adds up what worker and pipeline lost, by the causes that messages name.
-func (d *daemon) drops(c *camera, s capture.Status, e engine.Drops) api.Drops {
+func (d *daemon) drops(s capture.Status, e engine.Drops) api.Drops {
 	lost := lostInCapture(s.Drops)
 	return api.Drops{
 		Capture: lost.Capture, Queue: e.Replaced, Rate: lost.Rate + e.Rate,
@@ -188,11 +188,6 @@ func (d *daemon) metrics(m, before *engine.Metrics, now time.Time, interval, cpu
 			Dropped: sent.DroppedPublish + sent.DroppedBroker, Commands: sent.Commands,
 		},
 	}
-	stages := map[string]api.Spread{
-		"age": spread(&m.Age, &before.Age), "wait": spread(&m.Wait, &before.Wait), "queue": spread(&m.Queue, &before.Queue),
-		"preprocess": spread(&m.Prepare, &before.Prepare), "tokenize": spread(&m.Tokenize, &before.Tokenize),
-		"encode": spread(&m.Encode, &before.Encode), "total": spread(&m.Total, &before.Total),
-	}
 	for i, c := range d.cameras {
 		status := c.capture.Status()
 		if status.PID > 0 {
@@ -206,8 +201,8 @@ func (d *daemon) metrics(m, before *engine.Metrics, now time.Time, interval, cpu
 		if i < len(before.Cameras) {
 			earlier = before.Cameras[i]
 		}
-		changed, sequence := d.publish.changed(c.cfg.Name)
-		drops := d.drops(c, status, cm.Drops)
+		changed, sequence, stages := d.publish.interval(c.cfg.Name)
+		drops := d.drops(status, cm.Drops)
 		sentBy := d.client.CameraStats(c.cfg.Name)
 		drops.Publish, drops.Broker = sentBy.DroppedPublish, sentBy.DroppedBroker
 		results := cm.Results - earlier.Results
@@ -221,11 +216,6 @@ func (d *daemon) metrics(m, before *engine.Metrics, now time.Time, interval, cpu
 		out.Cameras[c.cfg.Name] = one
 	}
 	return out
-}
-
-func spread(now, before *engine.Histogram) api.Spread {
-	h := now.Since(before)
-	return api.Spread{P50NS: h.Quantile(0.5).Nanoseconds(), P99NS: h.Quantile(0.99).Nanoseconds(), MaxNS: h.Max().Nanoseconds()}
 }
 
 // processCPU is the CPU time this process has used.
