@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 
@@ -41,7 +40,7 @@ start (its tokens carry no meaning). What arrives over MQTT is shown in the term
 				cfg.MQTT.Listen = listen
 			}
 			if len(cfg.Cameras) == 0 {
-				return fmt.Errorf("%s: no camera: add a [[camera]] table (configs/reference.toml shows one)", file)
+				return &config.Error{File: file, Problems: []config.Problem{{Text: "no camera: add a [[camera]] table (configs/reference.toml shows one)"}}}
 			}
 			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
 		},

@@ -371,7 +371,7 @@ func TestFailuresAtStart(t *testing.T) {
 		{"no model", configure(t, imagesDaemon, "/nonexistent/model", freePort(t), worker, folder), "/nonexistent/model", 1},
 		{"no worker", configure(t, imagesDaemon, tinyModel(t, toklip), freePort(t), "/nonexistent/worker", folder), "/nonexistent/worker", 1},
 		{"bad configuration", configure(t, "node = \"A\"\n"), "toklip.toml:1: node", 3},
-		{"no camera", configure(t, "node = \"a\"\n"), "no camera", 1},
+		{"no camera", configure(t, "node = \"a\"\n"), "no camera", 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			out, err := exec.Command(toklip, "run", "--config", tt.file).CombinedOutput()
