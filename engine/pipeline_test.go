@@ -393,8 +393,8 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.stop() }()
 	select {
-	case <-ended:
-		t.Fatal("Run returned while a batch was under way")
+	case err := <-ended:
+		t.Fatalf("Run returned while a batch was under way: %v", err)
 	case <-time.After(10 * time.Millisecond):
 	}
 	close(h.release)

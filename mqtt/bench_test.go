@@ -24,7 +24,9 @@ func benchBroker(b *testing.B) *mqtt.Broker {
 	go func() { done <- server.Run(ctx) }()
 	b.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
 	})
 	return server
 }
