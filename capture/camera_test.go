@@ -4,138 +4,34 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/toklip/toklip/capture"
+	"github.com/toklip/toklip/capture/capturetest"
 	"github.com/toklip/toklip/capture/pattern"
 )
 
-// rig is a running camera whose worker is this test binary.
-type rig struct {
-	*capture.Camera
-	t      *testing.T
-	cancel context.CancelFunc
-	done   chan struct{}
-	log    *lines
-
-	mu     sync.Mutex
-	states []capture.Status
-}
-
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// start runs a camera with short timeouts; change may alter them.
-func start(t *testing.T, uri, role string, change func(*capture.Options)) *rig {
+// start runs a camera whose worker is this test binary in that role, with short timeouts; change may alter them.
+func start(t *testing.T, uri, role string, change func(*capture.Options)) *capturetest.Rig {
 	t.Helper()
-	src, err := capture.ParseSource(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, done: make(chan struct{}), log: &lines{}}
 	o := capture.Options{
-		Name: "cam", Source: src, WorkerPath: self, WorkerEnv: []string{roleVariable + "=" + role},
-		Logger:     slog.New(slog.NewTextHandler(r.log, nil)),
+		WorkerPath: self, WorkerEnv: []string{roleVariable + "=" + role},
 		StallAfter: 500 * time.Millisecond, FrameTimeout: 1500 * time.Millisecond, SilenceTimeout: 1500 * time.Millisecond,
 		StopTimeout: 500 * time.Millisecond,
 		Backoff:     capture.Backoff{First: 50 * time.Millisecond, Max: 200 * time.Millisecond},
 	}
-	o.OnStatus = func(s capture.Status) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.states = append(r.states, s)
-	}
 	if change != nil {
 		change(&o)
 	}
-	if r.Camera, err = capture.New(o); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel = cancel
-	go func() {
-		defer close(r.done)
-		if err := r.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	}()
-	t.Cleanup(r.stop)
-	return r
-}
-
-// stop ends the camera and checks that it did so in time.
-func (r *rig) stop() {
-	began := time.Now()
-	r.cancel()
-	select {
-	case <-r.done:
-	case <-time.After(20 * time.Second):
-		r.t.Fatal("the camera did not end within 20 s")
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		r.t.Errorf("the camera took %v to end, more than 5 s", took)
-	}
-	if r.t.Failed() {
-		r.t.Log(r.log.String())
-	}
-}
-
-// next takes a frame within a generous time.
-func (r *rig) next(f *capture.Frame) {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := r.NextInto(ctx, f); err != nil {
-		r.t.Fatalf("next frame: %v\n%s", err, r.log)
-	}
-}
-
-// await waits until a status satisfies ok.
-func (r *rig) await(what string, ok func(capture.Status) bool) capture.Status {
-	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		s := r.Status()
-		if ok(s) {
-			return s
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain for %s; status %+v\n%s", what, s, r.log)
-		}
-	}
-}
-
-func (r *rig) seen() []capture.Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]capture.Status(nil), r.states...)
-}
-
-func is(state capture.State) func(capture.Status) bool {
-	return func(s capture.Status) bool { return s.State == state }
+	return capturetest.Start(t, uri, o)
 }
 
 const counter = "test://pattern?name=counter&width=128&height=64&fps=100"
@@ -145,7 +41,7 @@ func TestFramesArriveWholeAndInOrder(t *testing.T) {
 	var f capture.Frame
 	var last, delivered uint64
 	for range 50 {
-		r.next(&f)
+		r.Take(&f)
 		delivered++
 		n, err := pattern.CounterOf(&f)
 		if err != nil {
@@ -172,11 +68,11 @@ func TestFramesArriveWholeAndInOrder(t *testing.T) {
 		}
 	}
 	f.Release()
-	s := r.await("online", is(capture.Online))
+	s := r.Await("online", capturetest.Is(capture.Online))
 	if s.Width != 128 || s.Height != 64 || s.FPS != 100 || s.Format != "BGR8" || s.Clock != "generated" || s.PID == 0 || s.Frames != 50 || s.Restarts != 0 {
 		t.Errorf("status %+v", s)
 	}
-	states := r.seen()
+	states := r.States()
 	var names []string
 	for _, s := range states {
 		names = append(names, string(s.State))
@@ -187,7 +83,7 @@ func TestFramesArriveWholeAndInOrder(t *testing.T) {
 	if err := r.Run(context.Background()); err == nil {
 		t.Error("a second Run was allowed")
 	}
-	r.stop()
+	r.Stop()
 	if err := r.NextInto(context.Background(), &f); !errors.Is(err, capture.ErrStopped) {
 		t.Errorf("Next after the end: %v", err)
 	}
@@ -219,7 +115,7 @@ func TestHammerAcrossProcesses(t *testing.T) {
 				t.Fatalf("held frame %d shows %d, %v", f.Sequence, n, err)
 			}
 		}
-		r.next(f)
+		r.Take(f)
 		if n, err := pattern.CounterOf(f); err != nil || n != f.Sequence || n <= last {
 			t.Fatalf("frame %d shows %d after %d, %v", f.Sequence, n, last, err)
 		}
@@ -240,13 +136,13 @@ func TestGeometryChange(t *testing.T) {
 	widths := map[int]bool{}
 	var last uint64
 	var held capture.Frame
-	r.next(&held)
+	r.Take(&held)
 	was, err := pattern.CounterOf(&held)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for len(widths) < 4 && last < 300 {
-		r.next(&f)
+		r.Take(&f)
 		if _, err := pattern.CounterOf(&f); err != nil {
 			t.Fatal(err)
 		}
@@ -268,23 +164,11 @@ func TestGeometryChange(t *testing.T) {
 
 func TestEndOfSource(t *testing.T) {
 	r := start(t, counter, "work:eof=5", nil)
-	var f capture.Frame
-	var last uint64
-	for {
-		err := r.NextInto(context.Background(), &f)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = f.Sequence
-		f.Release()
-	}
+	last := r.Drain()
 	if last != 5 {
 		t.Errorf("the last frame was %d, not 5", last)
 	}
-	<-r.done
+	<-r.Done
 	s := r.Status()
 	if s.State != capture.Disabled || !s.Ended || s.Reason != "the source has ended" || s.Captured != 5 || s.Restarts != 0 {
 		t.Errorf("status %+v", s)
@@ -293,9 +177,9 @@ func TestEndOfSource(t *testing.T) {
 
 func TestLastFrameWaitsForItsReader(t *testing.T) {
 	r := start(t, counter, "work:eof=3", nil)
-	r.await("the end", func(s capture.Status) bool { return s.Ended })
+	r.Await("the end", func(s capture.Status) bool { return s.Ended })
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	if f.Sequence != 3 || f.Drops.Superseded != 2 {
 		t.Errorf("frame %d, %+v", f.Sequence, f.Drops)
 	}
@@ -309,13 +193,13 @@ func TestBrokenPicturesAreCounted(t *testing.T) {
 	r := start(t, counter, "work:broken=3", nil)
 	var f capture.Frame
 	for f.Sequence < 30 {
-		r.next(&f)
+		r.Take(&f)
 	}
 	if want := f.Sequence / 3; f.Drops.Broken != want {
 		t.Errorf("frame %d: %d broken, want %d", f.Sequence, f.Drops.Broken, want)
 	}
 	f.Release()
-	if !strings.Contains(r.log.String(), "broken picture") {
+	if !strings.Contains(r.Log.String(), "broken picture") {
 		t.Error("the log says nothing of them")
 	}
 }
@@ -323,11 +207,11 @@ func TestBrokenPicturesAreCounted(t *testing.T) {
 func TestRateHintThinsFrames(t *testing.T) {
 	r := start(t, counter, "work:", func(o *capture.Options) { o.FPS = 20 })
 	var f capture.Frame
-	r.next(&f)
-	r.next(&f)
+	r.Take(&f)
+	r.Take(&f)
 	first := f.Sequence
 	for range 10 {
-		r.next(&f)
+		r.Take(&f)
 	}
 	f.Release()
 	if gap := f.Sequence - first; gap < 35 || f.Drops.Rate < 25 {
@@ -338,21 +222,21 @@ func TestRateHintThinsFrames(t *testing.T) {
 func TestSwitchOffAndOn(t *testing.T) {
 	r := start(t, counter, "work:", nil)
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	f.Release()
 	r.SetEnabled(false)
-	s := r.await("disabled", is(capture.Disabled))
+	s := r.Await("disabled", capturetest.Is(capture.Disabled))
 	if s.Reason != "switched off" || s.PID != 0 {
 		t.Errorf("status %+v", s)
 	}
 	before := s.Captured
 	r.SetEnabled(true)
-	r.next(&f)
+	r.Take(&f)
 	if f.Sequence <= before {
 		t.Errorf("frame %d after %d", f.Sequence, before)
 	}
 	f.Release()
-	if s := r.await("online", is(capture.Online)); s.Restarts != 0 {
+	if s := r.Await("online", capturetest.Is(capture.Online)); s.Restarts != 0 {
 		t.Errorf("switching off and on counts as %d restarts of a worker that failed", s.Restarts)
 	}
 }
@@ -364,15 +248,15 @@ func TestSwitchOffAndOnAtOnce(t *testing.T) {
 		o.Backoff = capture.Backoff{First: time.Hour, Max: time.Hour}
 	})
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	before := f.Sequence
 	f.Release()
 	pid := r.Status().PID
 	r.SetEnabled(false)
 	time.Sleep(50 * time.Millisecond) // the worker is being ended
 	r.SetEnabled(true)
-	s := r.await("another worker", func(s capture.Status) bool { return s.State == capture.Online && s.PID != pid })
-	r.next(&f)
+	s := r.Await("another worker", func(s capture.Status) bool { return s.State == capture.Online && s.PID != pid })
+	r.Take(&f)
 	if f.Sequence <= before || s.Restarts != 0 {
 		t.Errorf("frame %d after %d, %d restarts", f.Sequence, before, s.Restarts)
 	}
@@ -385,14 +269,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		r := start(t, counter, "work:resize=7", nil)
 		var f capture.Frame
 		for range 20 {
-			r.next(&f)
+			r.Take(&f)
 		}
 		f.Release()
 		if err := syscall.Kill(r.Status().PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		r.await("restart", func(s capture.Status) bool { return s.Restarts == 1 && s.State == capture.Online })
-		r.stop()
+		r.Await("restart", func(s capture.Status) bool { return s.Restarts == 1 && s.State == capture.Online })
+		r.Stop()
 	}
 	life()
 	fds, maps := openFiles(t), sharedMappings(t)
@@ -441,8 +325,8 @@ func TestNextAllocatesNothing(t *testing.T) {
 	r := start(t, "test://pattern?name=still&width=64&height=64&fps=500", "work:", nil)
 	ctx := context.Background()
 	var f capture.Frame
-	r.next(&f)
-	r.await("online", is(capture.Online))
+	r.Take(&f)
+	r.Await("online", capturetest.Is(capture.Online))
 	// The supervisor's goroutines are counted along; they allocate nothing either.
 	if allocs := testing.AllocsPerRun(200, func() {
 		if err := r.NextInto(ctx, &f); err != nil {

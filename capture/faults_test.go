@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/toklip/toklip/capture"
+	"github.com/toklip/toklip/capture/capturetest"
 	"github.com/toklip/toklip/capture/pattern"
 )
 
@@ -16,41 +17,41 @@ func TestKilledWorkerIsRestarted(t *testing.T) {
 	var f capture.Frame
 	var last uint64
 	for round := range uint64(3) {
-		r.next(&f)
+		r.Take(&f)
 		if f.Sequence <= last {
 			t.Fatalf("frame %d after %d: the sequence was reset", f.Sequence, last)
 		}
 		last = f.Sequence
-		s := r.await("a worker", func(s capture.Status) bool { return s.State == capture.Online && s.Restarts == round })
+		s := r.Await("a worker", func(s capture.Status) bool { return s.State == capture.Online && s.Restarts == round })
 		// Let frames pass unread: they are lost with the worker and counted.
-		r.await("unread frames", func(now capture.Status) bool { return now.Captured > s.Captured+5 })
+		r.Await("unread frames", func(now capture.Status) bool { return now.Captured > s.Captured+5 })
 		if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		s = r.await("a restart", func(s capture.Status) bool { return s.Restarts == round+1 })
+		s = r.Await("a restart", func(s capture.Status) bool { return s.Restarts == round+1 })
 		if s.Drops.Restart == 0 {
 			t.Errorf("round %d: no frame counted as lost: %+v", round, s.Drops)
 		}
 	}
-	r.next(&f)
+	r.Take(&f)
 	if f.Sequence != r.Status().Frames+f.Drops.Total() {
 		t.Errorf("frame %d, %d delivered, %+v", f.Sequence, r.Status().Frames, f.Drops)
 	}
 	f.Release()
-	if !strings.Contains(r.log.String(), "signal: killed") {
-		t.Errorf("the log does not say why:\n%s", r.log)
+	if !strings.Contains(r.Log.String(), "signal: killed") {
+		t.Errorf("the log does not say why:\n%s", r.Log)
 	}
 }
 
 func TestFrameOutlivesItsWorker(t *testing.T) {
 	r := start(t, counter, "work:", nil)
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	want, err := pattern.CounterOf(&f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.stop()
+	r.Stop()
 	if n, err := pattern.CounterOf(&f); err != nil || n != want {
 		t.Errorf("after the end frame %d shows %d, %v", want, n, err)
 	}
@@ -60,22 +61,22 @@ func TestFrameOutlivesItsWorker(t *testing.T) {
 func TestStoppedWorkerIsKilled(t *testing.T) {
 	r := start(t, counter, "work:", func(o *capture.Options) { o.FrameTimeout = time.Minute })
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	f.Release()
-	pid := r.await("online", is(capture.Online)).PID
+	pid := r.Await("online", capturetest.Is(capture.Online)).PID
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	r.await("a restart", func(s capture.Status) bool { return s.Restarts == 1 && s.State == capture.Online })
+	r.Await("a restart", func(s capture.Status) bool { return s.Restarts == 1 && s.State == capture.Online })
 	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("the stopped worker is still there: %v", err)
 	}
 	found := false
-	for _, s := range r.seen() {
+	for _, s := range r.States() {
 		found = found || strings.Contains(s.Reason, "hangs: no sign of life")
 	}
 	if !found {
-		t.Errorf("no state told of the silence:\n%s", r.log)
+		t.Errorf("no state told of the silence:\n%s", r.Log)
 	}
 }
 
@@ -107,18 +108,18 @@ func TestFaultsAreToldAndRetried(t *testing.T) {
 					o.Version = "v9.9.9"
 				}
 			})
-			r.await("two restarts and the words "+c.want, func(s capture.Status) bool {
+			r.Await("two restarts and the words "+c.want, func(s capture.Status) bool {
 				if s.Restarts < 2 {
 					return false
 				}
-				for _, s := range r.seen() {
+				for _, s := range r.States() {
 					if s.State == capture.Connecting && strings.Contains(s.Reason, c.want) && strings.Contains(s.Reason, "next attempt after") {
 						return true
 					}
 				}
 				return false
 			})
-			if log := r.log.String(); strings.Contains(log, "hunter2") {
+			if log := r.Log.String(); strings.Contains(log, "hunter2") {
 				t.Error("the log shows a password")
 			} else if n := strings.Count(log, "worker output"); n > 200 {
 				t.Errorf("%d lines of worker output in the log", n)
@@ -129,8 +130,8 @@ func TestFaultsAreToldAndRetried(t *testing.T) {
 
 func TestStallIsSeenAndHeals(t *testing.T) {
 	r := start(t, counter, "work:pause=20", func(o *capture.Options) { o.FrameTimeout = 10 * time.Second })
-	r.await("stall", is(capture.Stalled))
-	s := r.await("online again", is(capture.Online))
+	r.Await("stall", capturetest.Is(capture.Stalled))
+	s := r.Await("online again", capturetest.Is(capture.Online))
 	if s.Restarts != 0 {
 		t.Errorf("a short stall cost %d restarts", s.Restarts)
 	}
@@ -139,10 +140,10 @@ func TestStallIsSeenAndHeals(t *testing.T) {
 func TestStubbornWorkerIsEndedInTime(t *testing.T) {
 	r := start(t, counter, "stubborn", nil)
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	f.Release()
-	pid := r.await("online", func(s capture.Status) bool { return s.PID != 0 }).PID
-	r.stop() // checks the time
+	pid := r.Await("online", func(s capture.Status) bool { return s.PID != 0 }).PID
+	r.Stop() // checks the time
 	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("worker %d is still there: %v", pid, err)
 	}

@@ -146,7 +146,7 @@ func TestOrphansAreFoundAndEnded(t *testing.T) {
 func TestChildrenAreNoOrphans(t *testing.T) {
 	r := start(t, counter, "work:", func(o *capture.Options) { o.Node = "family" })
 	var f capture.Frame
-	r.next(&f)
+	r.Take(&f)
 	f.Release()
 	path, err := os.Executable()
 	if err != nil {

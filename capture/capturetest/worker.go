@@ -1,4 +1,4 @@
-// Package capturetest helps tests that need the real capture worker.
+// Package capturetest helps tests that need the real capture worker or a running camera.
 package capturetest
 
 import (

@@ -1,11 +1,8 @@
 package source_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,99 +17,14 @@ import (
 	"github.com/toklip/toklip/capture/pattern"
 )
 
-// lens is a camera with the real worker program.
-type lens struct {
-	*capture.Camera
-	t   *testing.T
-	log *lines
-	end func()
-
-	mu     sync.Mutex
-	states []capture.Status
-}
-
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func watch(t *testing.T, uri string) *lens {
+// watch runs a camera with the real worker program.
+func watch(t *testing.T, uri string) *capturetest.Rig {
 	t.Helper()
-	src, err := capture.ParseSource(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &lens{t: t, log: &lines{}}
-	c.Camera, err = capture.New(capture.Options{
-		Name: "cam", Source: src, WorkerPath: capturetest.Worker(t),
-		Logger:     slog.New(slog.NewTextHandler(c.log, nil)),
+	return capturetest.Start(t, uri, capture.Options{
+		WorkerPath: capturetest.Worker(t),
 		StallAfter: time.Second, FrameTimeout: 4 * time.Second,
 		Backoff: capture.Backoff{First: 100 * time.Millisecond, Max: 500 * time.Millisecond},
-		OnStatus: func(s capture.Status) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.states = append(c.states, s)
-		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
-	c.end = sync.OnceFunc(func() {
-		began := time.Now()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("ended after %v, more than 5 s", took)
-		}
-		if t.Failed() {
-			t.Log(c.log)
-		}
-	})
-	t.Cleanup(c.end)
-	return c
-}
-
-func (c *lens) next(f *capture.Frame) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
-	defer cancel()
-	if err := c.NextInto(ctx, f); err != nil {
-		c.t.Fatalf("next frame: %v; status %+v", err, c.Status())
-	}
-}
-
-func (c *lens) await(what string, ok func(capture.Status) bool) capture.Status {
-	c.t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		s := c.Status()
-		if ok(s) {
-			return s
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("waited in vain for %s; status %+v", what, s)
-		}
-	}
-}
-
-func is(state capture.State) func(capture.Status) bool {
-	return func(s capture.Status) bool { return s.State == state }
 }
 
 func TestWorkerPlaysFile(t *testing.T) {
@@ -120,7 +32,7 @@ func TestWorkerPlaysFile(t *testing.T) {
 	var f capture.Frame
 	var last uint64
 	for range 60 {
-		c.next(&f)
+		c.Take(&f)
 		n, err := pattern.CounterOf(&f)
 		if err != nil {
 			t.Fatal(err)
@@ -134,7 +46,7 @@ func TestWorkerPlaysFile(t *testing.T) {
 		last = f.Sequence
 	}
 	f.Release()
-	s := c.await("online", is(capture.Online))
+	s := c.Await("online", capturetest.Is(capture.Online))
 	if s.Width != clipWidth || s.Height != clipHeight || s.FPS != 50 || s.Format != "BGR8" || s.Clock != "file" {
 		t.Errorf("status %+v", s)
 	}
@@ -142,19 +54,7 @@ func TestWorkerPlaysFile(t *testing.T) {
 
 func TestWorkerReportsEndOfFile(t *testing.T) {
 	c := watch(t, "file://"+counterClip(t, 10, 50, "clip.mp4"))
-	var f capture.Frame
-	var last uint64
-	for {
-		err := c.NextInto(context.Background(), &f)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = f.Sequence
-		f.Release()
-	}
+	last := c.Drain()
 	if s := c.Status(); last != 10 || !s.Ended || s.Restarts != 0 || s.State != capture.Disabled {
 		t.Errorf("last frame %d, status %+v", last, s)
 	}
@@ -164,7 +64,7 @@ func TestWorkerReadsGstreamer(t *testing.T) {
 	c := watch(t, "gst:videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1 ! videoconvert ! video/x-raw,format=BGR ! appsink")
 	var f capture.Frame
 	for range 10 {
-		c.next(&f)
+		c.Take(&f)
 		if f.Width != 320 || f.Height != 240 || f.Format != capture.BGR8 || f.Clock != capture.ClockRead {
 			t.Fatalf("frame %+v", &f)
 		}
@@ -175,13 +75,13 @@ func TestWorkerReadsGstreamer(t *testing.T) {
 	}
 	f.Release()
 	gray := watch(t, "gst:videotestsrc is-live=true ! videoconvert ! video/x-raw,format=GRAY8 ! appsink")
-	gray.next(&f)
+	gray.Take(&f)
 	if f.Format != capture.Gray8 || f.Stride != f.Width {
 		t.Errorf("grey frame %+v", &f)
 	}
 	f.Release()
 	four := watch(t, "gst:videotestsrc is-live=true ! videoconvert ! video/x-raw,format=BGRx ! appsink")
-	four.next(&f)
+	four.Take(&f)
 	if f.Format != capture.BGRx8 || f.Stride != 4*f.Width {
 		t.Errorf("BGRx frame %+v", &f)
 	}
@@ -198,7 +98,7 @@ func TestWorkerReadsRTSP(t *testing.T) {
 	t.Cleanup(func() { closeServer() })
 
 	c := watch(t, "rtsp://user:sEcr3t@"+server.address+"/cam")
-	c.await("a first failure", func(s capture.Status) bool { return s.Restarts >= 1 })
+	c.Await("a first failure", func(s capture.Status) bool { return s.Restarts >= 1 })
 
 	unpublish := server.publish(clip)
 	var f capture.Frame
@@ -206,7 +106,7 @@ func TestWorkerReadsRTSP(t *testing.T) {
 	read := func(frames int) {
 		t.Helper()
 		for range frames {
-			c.next(&f)
+			c.Take(&f)
 			if _, err := pattern.CounterOf(&f); err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +131,7 @@ func TestWorkerReadsRTSP(t *testing.T) {
 	if age := time.Since(time.Unix(0, f.CaptureWall)); age < -time.Second || age > 3*time.Second {
 		t.Errorf("the stream's clock says the frame is %v old", age)
 	}
-	s := c.await("online", is(capture.Online))
+	s := c.Await("online", capturetest.Is(capture.Online))
 	if s.FPS != 25 {
 		t.Errorf("fps %v", s.FPS)
 	}
@@ -239,20 +139,20 @@ func TestWorkerReadsRTSP(t *testing.T) {
 	t.Log("publisher goes and comes")
 	restarts := s.Restarts
 	unpublish()
-	c.await("not online", func(s capture.Status) bool { return s.State != capture.Online })
-	c.await("a restart", func(s capture.Status) bool { return s.Restarts > restarts })
+	c.Await("not online", func(s capture.Status) bool { return s.State != capture.Online })
+	c.Await("a restart", func(s capture.Status) bool { return s.Restarts > restarts })
 	unpublish = server.publish(clip)
-	c.await("online again", is(capture.Online))
+	c.Await("online again", capturetest.Is(capture.Online))
 	read(5)
 
 	t.Log("server falls mute")
 	server.mute(true)
-	c.await("stalled", is(capture.Stalled))
+	c.Await("stalled", capturetest.Is(capture.Stalled))
 	server.mute(false)
-	c.await("online again", is(capture.Online))
+	c.Await("online again", capturetest.Is(capture.Online))
 	// Packets were lost: what decodes before the next key frame is damaged.
 	for damaged := 0; ; damaged++ {
-		c.next(&f)
+		c.Take(&f)
 		last = f.Sequence
 		if _, err := pattern.CounterOf(&f); err == nil {
 			break
@@ -267,29 +167,29 @@ func TestWorkerReadsRTSP(t *testing.T) {
 	if err := syscall.Kill(c.Status().PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	c.await("online after a restart", func(s capture.Status) bool { return s.State == capture.Online && s.Restarts > restarts })
+	c.Await("online after a restart", func(s capture.Status) bool { return s.State == capture.Online && s.Restarts > restarts })
 	read(5)
 
 	t.Log("server goes and comes")
 	unpublish()
 	closeServer()
-	c.await("connecting", is(capture.Connecting))
+	c.Await("connecting", capturetest.Is(capture.Connecting))
 	server = newRTSPServer(t, server.address)
 	closeServer = sync.OnceFunc(server.close)
 	unpublish = server.publish(clip)
-	c.await("online again", is(capture.Online))
+	c.Await("online again", capturetest.Is(capture.Online))
 	read(5)
 	unpublish()
-	c.end()
+	c.Stop()
 
 	s = c.Status()
 	if s.Captured != s.Frames+s.Drops.Total() {
 		t.Errorf("the books do not balance: %+v", s)
 	}
-	if strings.Contains(c.log.String(), "sEcr3t") {
-		t.Errorf("the log shows the password:\n%s", c.log)
+	if strings.Contains(c.Log.String(), "sEcr3t") {
+		t.Errorf("the log shows the password:\n%s", c.Log)
 	}
-	if !strings.Contains(c.log.String(), "user:xxxxx@") {
+	if !strings.Contains(c.Log.String(), "user:xxxxx@") {
 		t.Error("the log never names the source")
 	}
 }
@@ -302,7 +202,7 @@ func TestArgumentsHideThePassword(t *testing.T) {
 	defer unpublish()
 	c := watch(t, "rtsp://user:sEcr3t@"+server.address+"/cam")
 	var f capture.Frame
-	c.next(&f)
+	c.Take(&f)
 	f.Release()
 	b, err := os.ReadFile(filepath.Join("/proc", itoa(c.Status().PID), "cmdline"))
 	if err != nil {
