@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -73,33 +72,15 @@ type process struct {
 	*exec.Cmd
 	name  string
 	lines chan string // of standard output
-	out   *output
+	out   *capturetest.Output
 	ended chan struct{}
 	err   error
-}
-
-// output collects what a process writes.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // start runs a program; it is ended when the test is, if it still runs then.
 func start(t *testing.T, name string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(name, args...), name: filepath.Base(name), lines: make(chan string, 1000), out: &output{}, ended: make(chan struct{})}
+	p := &process{Cmd: exec.Command(name, args...), name: filepath.Base(name), lines: make(chan string, 1000), out: &capturetest.Output{}, ended: make(chan struct{})}
 	stdout, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
