@@ -10,6 +10,7 @@ import (
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/onnxruntime"
+	"github.com/toklip/toklip/engine/onnxruntime/onnxruntimetest"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/model/synth"
@@ -46,11 +47,7 @@ func TestMain(m *testing.M) {
 // openRuntime loads the real library; a machine without it fails, for `make deps` brings it.
 func openRuntime(tb testing.TB) *onnxruntime.Runtime {
 	tb.Helper()
-	path, err := onnxruntime.FindLibrary("")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	r, err := onnxruntime.Open(path)
+	r, err := onnxruntimetest.Open()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -58,28 +55,10 @@ func openRuntime(tb testing.TB) *onnxruntime.Runtime {
 }
 
 // runner lets the importer measure the int8 encoder.
-type runner struct{ r *onnxruntime.Runtime }
+type runner struct{}
 
-func (r runner) Run(ctx context.Context, file string, inputs []map[string]model.Tensor, outputs []string) ([]map[string]model.Tensor, error) {
-	in := make([]map[string]onnxruntime.Tensor, len(inputs))
-	for i, m := range inputs {
-		in[i] = map[string]onnxruntime.Tensor{}
-		for name, t := range m {
-			in[i][name] = onnxruntime.Tensor(t)
-		}
-	}
-	got, err := r.r.Run(ctx, file, in, outputs, onnxruntime.Options{})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]map[string]model.Tensor, len(got))
-	for i, m := range got {
-		out[i] = map[string]model.Tensor{}
-		for name, t := range m {
-			out[i][name] = model.Tensor(t)
-		}
-	}
-	return out, nil
+func (runner) Run(ctx context.Context, file string, inputs []map[string]model.Tensor, outputs []string) ([]map[string]model.Tensor, error) {
+	return onnxruntimetest.Run(ctx, file, inputs, outputs)
 }
 
 // buildModel imports a synthetic model of that preset, fp32 and int8, and describes it
@@ -106,7 +85,7 @@ func buildModel(tb testing.TB, preset, precision string) *engine.Model {
 			}
 			defer checkpoint.Close()
 			m, err = model.Import(context.Background(), checkpoint, dir, model.Options{
-				Precisions: []string{model.FP32, model.Int8}, Runner: runner{openRuntime(tb)}, Floor: 0.9,
+				Precisions: []string{model.FP32, model.Int8}, Runner: runner{}, Floor: 0.9,
 			})
 			if err != nil {
 				tb.Fatal(err)
