@@ -102,6 +102,7 @@ func TestTerminalView(t *testing.T) {
 	t.Setenv("TERM", "xterm-256color")
 	t.Setenv("COLORTERM", "truecolor")
 	t.Setenv("NO_COLOR", "")
+	t.Setenv("CI", "") // with it, no colours are used even on a terminal
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	term := newTerminal(t, 100, 40)
 	done := make(chan error, 1)
