@@ -55,7 +55,6 @@ type daemon struct {
 // camera is one configured camera with everything that serves it.
 type camera struct {
 	cfg     config.Camera
-	source  capture.Source
 	capture *capture.Camera
 	slot    *engine.Camera
 	feed    *feed
@@ -123,7 +122,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer disconnect()
 	disconnected := make(chan struct{})
 	var connectErr error // once disconnected
-	d.setState(api.StateStarting, "loading the model", nil)
+	d.setState(api.StateStarting, "loading the model")
 	d.registerCommands()
 	go func() {
 		defer close(disconnected)
@@ -132,7 +131,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 	err := d.serveWithin(ctx, disconnected)
 	if err != nil {
-		d.setState(api.StateStopping, err.Error(), nil)
+		d.setState(api.StateStopping, err.Error())
 	}
 	disconnect()
 	<-disconnected
@@ -162,7 +161,7 @@ func (d *daemon) serveWithin(ctx context.Context, disconnected <-chan struct{}) 
 	case <-ctx.Done():
 	}
 	d.log.Info("stopping")
-	d.setState(api.StateStopping, "", nil)
+	d.setState(api.StateStopping, "")
 	overdue := time.NewTimer(stopGrace)
 	defer overdue.Stop()
 	select {
@@ -298,7 +297,7 @@ func (d *daemon) newCamera(cfg config.Camera) (*camera, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &camera{cfg: cfg, source: source}
+	c := &camera{cfg: cfg}
 	c.capture, err = capture.New(capture.Options{
 		Name: cfg.Name, Source: source, Node: d.node, Version: version, WorkerPath: d.cfg.Capture.Worker,
 		Slots: heldFrames + 2, OpenTimeout: d.cfg.Capture.OpenTimeout.Std(), FrameTimeout: d.cfg.Capture.StallTimeout.Std(),

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,24 +16,6 @@ import (
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/mqtt"
 )
-
-// logged keeps what is logged.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // A daemon whose embedded broker ends for good does not go on for nobody.
 func TestEmbeddedBrokerEnds(t *testing.T) {
@@ -49,7 +29,7 @@ func TestEmbeddedBrokerEnds(t *testing.T) {
 	cfg.MQTT.Listen = "127.0.0.1:0"
 	cfg.Capture.Worker = capturetest.Worker(t)
 	cfg.Cameras = []config.Camera{{Name: "bars", Source: "test://pattern?fps=10", Enabled: true, Resize: "squash", Publish: []string{"tokens"}}}
-	log := &logged{}
+	log := &capturetest.Output{}
 	d, err := newDaemon(cfg, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +64,7 @@ func (f *failing) Close() error               { return nil }
 
 // A backend that fails for every frame is told of in the state, and not in the log for every frame.
 func TestBackendThatAlwaysFails(t *testing.T) {
-	log := &logged{}
+	log := &capturetest.Output{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	client, err := mqtt.New(mqtt.Options{Broker: "mqtt://127.0.0.1:1", Node: "broken"})
 	if err != nil {

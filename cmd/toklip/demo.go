@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -55,11 +56,15 @@ func runDemo(ctx context.Context, o demoOptions) error {
 		Name: "clip", Source: source.String(), Enabled: true, Resize: "squash", Publish: []string{"tokens", "embedding"},
 	}}
 
+	_, port, err := net.SplitHostPort(cfg.MQTT.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w; write host:port", err)
+	}
 	fmt.Fprintf(o.out, `toklip demo: a 24 s clip through a TokLIP network with synthetic weights. Nothing was trained: its tokens carry no meaning yet.
 Broker  mqtt://%[1]s    topics  toklip/demo/camera/clip/{tokens,embedding}[/json]
 Try     mosquitto_sub -p %[2]s -t 'toklip/demo/camera/clip/tokens/json'
 
-`, cfg.MQTT.Listen, port(cfg.MQTT.Listen))
+`, cfg.MQTT.Listen, port)
 
 	if o.quiet {
 		return runDaemon(ctx, cfg, newLogger(cfg.Log, o.stderr))
@@ -160,14 +165,4 @@ func demoModel(ctx context.Context, folder string, stderr io.Writer) (string, er
 	_, err = model.Import(ctx, reader, dir, opts)
 	bar.finish()
 	return dir, err
-}
-
-// port is the last part of an address.
-func port(address string) string {
-	for i := len(address) - 1; i >= 0; i-- {
-		if address[i] == ':' {
-			return address[i+1:]
-		}
-	}
-	return address
 }

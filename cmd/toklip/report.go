@@ -15,6 +15,7 @@ import (
 	"github.com/toklip/toklip/api/toklipv1"
 	"github.com/toklip/toklip/capture"
 	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/mqtt"
 )
 
 // info is the birth document.
@@ -54,10 +55,10 @@ func short(hash string) string { return hash[:min(12, len(hash))] }
 
 // setState publishes what the node is doing, if it changed. After "stopping" comes nothing else: cameras that end are
 // no news of the node.
-func (d *daemon) setState(state api.NodeState, reason string, progress *api.Progress) {
+func (d *daemon) setState(state api.NodeState, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.state.State == state && d.state.Reason == reason && progress == nil {
+	if d.state.State == state && d.state.Reason == reason {
 		return
 	}
 	if d.state.State == api.StateStopping && state != api.StateStopping {
@@ -67,7 +68,7 @@ func (d *daemon) setState(state api.NodeState, reason string, progress *api.Prog
 	if d.state.State != state {
 		since = time.Now().UnixNano()
 	}
-	d.state = api.State{State: state, Reason: reason, Progress: progress, SinceNS: since}
+	d.state = api.State{State: state, Reason: reason, SinceNS: since}
 	if err := d.client.SetState(d.state); err != nil {
 		d.log.Error("publishing the state failed", "error", err)
 	}
@@ -112,19 +113,17 @@ func (d *daemon) review() {
 	}
 	d.mu.Unlock()
 	if len(troubles) > 0 {
-		d.setState(api.StateDegraded, strings.Join(troubles, "; "), nil)
+		d.setState(api.StateDegraded, strings.Join(troubles, "; "))
 	} else {
-		d.setState(api.StateReady, "", nil)
+		d.setState(api.StateReady, "")
 	}
 }
 
 func (d *daemon) cameraStatus(c *camera, s capture.Status, e engine.Drops) api.CameraStatus {
 	sent := d.client.CameraStats(c.cfg.Name)
-	drops := d.drops(s, e)
-	drops.Publish, drops.Broker = sent.DroppedPublish, sent.DroppedBroker
 	return api.CameraStatus{
 		Status: api.CameraState(s.State), Reason: s.Reason, SinceNS: s.Since.UnixNano(),
-		Counters: api.CameraCounters{Frames: s.Captured, Published: sent.Published, Restarts: s.Restarts, Drops: drops},
+		Counters: api.CameraCounters{Frames: s.Captured, Published: sent.Published, Restarts: s.Restarts, Drops: allDrops(s, e, sent)},
 	}
 }
 
@@ -139,12 +138,13 @@ func (d *daemon) engineDrops() map[string]engine.Drops {
 	return drops
 }
 
-// drops adds up what worker and pipeline lost, by the causes that messages name.
-func (d *daemon) drops(s capture.Status, e engine.Drops) api.Drops {
+// allDrops adds up what worker, pipeline and publishing lost of a camera, by the causes that messages name.
+func allDrops(s capture.Status, e engine.Drops, sent mqtt.CameraStats) api.Drops {
 	lost := lostInCapture(s.Drops)
 	return api.Drops{
 		Capture: lost.Capture, Queue: e.Replaced, Rate: lost.Rate + e.Rate,
 		Invalid: lost.Broken + e.Invalid, Failed: e.Failed, Closed: e.Closed,
+		Publish: sent.DroppedPublish, Broker: sent.DroppedBroker,
 	}
 }
 
@@ -202,13 +202,11 @@ func (d *daemon) metrics(m, before *engine.Metrics, now time.Time, interval, cpu
 			earlier = before.Cameras[i]
 		}
 		changed, sequence, stages := d.publish.interval(c.cfg.Name)
-		drops := d.drops(status, cm.Drops)
-		sentBy := d.client.CameraStats(c.cfg.Name)
-		drops.Publish, drops.Broker = sentBy.DroppedPublish, sentBy.DroppedBroker
 		results := cm.Results - earlier.Results
 		one := api.CameraMetrics{
 			FPS: float64(results) / interval.Seconds(), CaptureFPS: float64(cm.Offered-earlier.Offered) / interval.Seconds(),
-			Sequence: sequence, ChangedShare: changed, Stages: stages, Drops: drops,
+			Sequence: sequence, ChangedShare: changed, Stages: stages,
+			Drops: allDrops(status, cm.Drops, d.client.CameraStats(c.cfg.Name)),
 		}
 		if results > 0 {
 			one.ReusedShare = float64(cm.Reused-earlier.Reused) / float64(results)

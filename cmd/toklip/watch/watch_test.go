@@ -26,6 +26,7 @@ import (
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/api/toklipv1"
+	"github.com/toklip/toklip/capture/capturetest"
 )
 
 // freePort returns a port that was free a moment ago.
@@ -294,7 +295,7 @@ func TestReconnects(t *testing.T) {
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	stop := embedded(t, address)
 	url := "mqtt://" + address
-	var log lockedBuffer
+	var log capturetest.Output
 	w := watchLines(t, Options{Broker: url, Duration: time.Minute, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	publisher(t, url)("toklip/a/availability", true, []byte("online"))
 	if !w.lines.Scan() || !strings.Contains(w.lines.Text(), "online") {
@@ -313,23 +314,6 @@ func TestReconnects(t *testing.T) {
 	if text := log.String(); !strings.Contains(text, "not connected") || !strings.Contains(text, "connected again") {
 		t.Errorf("log: %s", text)
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestErrorsNameTheNextStep(t *testing.T) {
