@@ -126,7 +126,7 @@ type Tensor struct {
 // Run loads the graph in file, whatever its tensors are, runs it once for each element
 // of inputs in order, and unloads it. Each result holds the named outputs and belongs
 // to the caller. Cancelling ctx ends the work between two runs. It is for tools that
-// look at graphs one at a time; opts.MaxBatch does not matter.
+// look at graphs one at a time, with little memory rather than fast; opts.MaxBatch does not matter.
 func (r *Runtime) Run(ctx context.Context, file string, inputs []map[string]Tensor, outputs []string, opts Options) (_ []map[string]Tensor, err error) {
 	defer func() {
 		if err != nil {
@@ -147,6 +147,17 @@ func (r *Runtime) Run(ctx context.Context, file string, inputs []map[string]Tens
 		return nil, err
 	}
 	defer options.Destroy()
+	// A graph that runs a few times and goes should take little memory: weights stay where they are mapped
+	// instead of being packed into a copy, and what runs took is given back at once.
+	for _, set := range [...]func() error{
+		func() error { return options.AddSessionConfigEntry("session.disable_prepacking", "1") },
+		func() error { return options.AddSessionConfigEntry("session.use_env_allocators", "0") },
+		func() error { return options.SetCpuMemArena(false) },
+	} {
+		if err := set(); err != nil {
+			return nil, fmt.Errorf("set session options: %w", err)
+		}
+	}
 	var names []string
 	for name := range inputs[0] {
 		names = append(names, name)
