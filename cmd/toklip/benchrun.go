@@ -175,7 +175,7 @@ func (b *bench) subscribe(ctx context.Context, url string, client *mqtt.Client) 
 	if err != nil {
 		return nil, err
 	}
-	subscriber := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address.Host).SetClientID("bench-subscriber").SetProtocolVersion(4).SetOrderMatters(false))
+	subscriber := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address.Host).SetClientID("bench-subscriber").SetProtocolVersion(4).SetAutoReconnect(false).SetOrderMatters(false))
 	for _, wait := range []func() paho.Token{
 		subscriber.Connect,
 		func() paho.Token {
