@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Info is the birth document of a node: what stays the same while it runs. It is
-// retained and published on every connect.
+// Info is the birth document of a node: what stays the same while it runs, but for the
+// backend, which may be swapped: it is published again then. It is retained and published
+// on every connect.
 type Info struct {
 	Schema         int          `json:"schema"`          // major version of messages and documents: Schema
 	Version        string       `json:"version"`         // of toklip
@@ -33,7 +34,25 @@ type Info struct {
 	Backend        string       `json:"backend"`         // "onnxruntime", "tensorrt"
 	BackendVersion string       `json:"backend_version"` // of the library beneath
 	Precision      string       `json:"precision"`       // of the token encoder: "fp32", "fp16", "int8"
+	Device         string       `json:"device"`          // what the backend runs on, such as "Orin, sm_87"; empty for the CPU
+	Engines        []EngineInfo `json:"engines"`         // compiled networks in use; empty for a backend without, never null
+	Agreement      *Agreement   `json:"agreement"`       // with the fp32 reference, measured before use; null: not measured
 	Cameras        []CameraInfo `json:"cameras"`         // never null
+}
+
+// EngineInfo is what Info says of a compiled network.
+type EngineInfo struct {
+	Role      string `json:"role"`      // "tokenizer", "encoder"
+	Precision string `json:"precision"` // of this network
+	Key       string `json:"key"`       // of the cache; `toklip engine info KEY` tells more
+}
+
+// Agreement says how near a backend comes to the model in fp32.
+type Agreement struct {
+	Frames          int     `json:"frames"`           // pictures compared
+	Tokens          float64 `json:"tokens"`           // 0 to 1: share of equal token ids
+	FeatureCosine   float64 `json:"feature_cosine"`   // the worst of any token's features
+	EmbeddingCosine float64 `json:"embedding_cosine"` // the worst of any frame's embedding
 }
 
 // CameraInfo is what Info says of a camera.

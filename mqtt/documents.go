@@ -129,6 +129,9 @@ func (c *Client) SetInfo(info api.Info) error {
 	if info.Cameras == nil {
 		info.Cameras = []api.CameraInfo{}
 	}
+	if info.Engines == nil {
+		info.Engines = []api.EngineInfo{}
+	}
 	for i := range info.Cameras {
 		if info.Cameras[i].Publish == nil {
 			info.Cameras = slices.Clone(info.Cameras)
