@@ -27,7 +27,8 @@ type Backend interface {
 	Describe() Description
 	// Submit begins a batch of at least one and at most Description.MaxBatch items, no
 	// two of the same stream. It fills IDs and Changed of the results at the latest in
-	// Wait. Frames are released, with Item.ReleaseFrame, as soon as their pixels were read.
+	// Wait. Frames are released, with Item.ReleaseFrame, as soon as their pixels were read,
+	// in Wait at the latest.
 	Submit(*Batch) error
 	// Wait ends the batch: every item then has either Err or a complete Result.
 	Wait(*Batch) error

@@ -2,13 +2,11 @@ package engine
 
 import "runtime/debug"
 
-// submit begins the batch and reports whether it has to be waited for.
+// submit begins the batch and reports whether it has to be waited for. Frames that the
+// backend has not read by then are released when the batch is done.
 func (p *Pipeline) submit(backend Backend, b *Batch) bool {
 	b.begun = p.clock.now()
 	err := guard(backend.Submit, b)
-	for i := range b.Items {
-		b.Items[i].ReleaseFrame()
-	}
 	if err != nil {
 		p.fail(b, err)
 		p.done(b)
