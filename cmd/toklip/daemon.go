@@ -20,6 +20,7 @@ import (
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/onnxruntime"
 	"github.com/toklip/toklip/engine/preprocess"
+	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/mqtt"
 )
 
@@ -233,6 +234,9 @@ func (d *daemon) load(ctx context.Context) error {
 		return err
 	}
 	precision := d.cfg.Engine.Precision
+	if precision == "auto" {
+		precision = model.FP32
+	}
 	if precision == "fp16" {
 		d.log.Warn("fp16 needs TensorRT, which this version does not have; running fp32 on the CPU")
 		precision = "fp32"

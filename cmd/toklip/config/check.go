@@ -36,9 +36,9 @@ func (c *Config) check() []Problem {
 	oneOf("log.format", c.Log.Format, "text", "json")
 
 	oneOf("engine.backend", c.Engine.Backend, "auto", "onnxruntime", "tensorrt")
-	oneOf("engine.precision", c.Engine.Precision, "fp32", "fp16", "int8")
+	oneOf("engine.precision", c.Engine.Precision, "auto", "fp32", "fp16", "int8")
 	if c.Engine.Precision == "fp16" && c.Engine.Backend == "onnxruntime" {
-		bad("engine.precision", "fp16 needs TensorRT: with backend \"onnxruntime\" choose fp32 or int8")
+		bad("engine.precision", "fp16 needs TensorRT: with backend \"onnxruntime\" choose auto, fp32 or int8")
 	}
 	if c.Engine.Threads < 0 || c.Engine.Threads > 1024 {
 		bad("engine.threads", "%d is not between 0 (one for each core) and 1024", c.Engine.Threads)
@@ -49,6 +49,7 @@ func (c *Config) check() []Problem {
 	if c.Engine.KeyframeInterval.Std() < 0 {
 		bad("engine.keyframe_interval", "%s is negative: 0s switches periodic keyframes off", c.Engine.KeyframeInterval.Std())
 	}
+	c.Engine.TensorRT.check(bad, positive)
 
 	c.checkMQTT(bad, oneOf)
 	positive("mqtt.metrics_interval", c.MQTT.MetricsInterval, 100*time.Millisecond)

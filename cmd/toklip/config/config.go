@@ -38,11 +38,12 @@ type Model struct {
 // Engine says what executes the model.
 type Engine struct {
 	Backend            string   `toml:"backend"`   // "auto", "onnxruntime" or "tensorrt"
-	Precision          string   `toml:"precision"` // "fp32", "int8"; "fp16" with TensorRT
+	Precision          string   `toml:"precision"` // "auto", "fp32", "int8"; "fp16" with TensorRT
 	Threads            int      `toml:"threads"`   // CPU threads of the backend; 0: one for each physical core
 	MaxBatch           int      `toml:"max_batch"` // frames of different cameras in one run, where the backend gains from it
 	KeyframeInterval   Duration `toml:"keyframe_interval"`
 	ONNXRuntimeLibrary string   `toml:"onnxruntime_library"`
+	TensorRT           TensorRT `toml:"tensorrt"`
 }
 
 // MQTT says where and what is published.
@@ -102,8 +103,10 @@ func (c Camera) OpticalFrame() string {
 // Default is the configuration of an empty file. It names no camera and no model.
 func Default() Config {
 	return Config{
-		Log:    Log{Level: Level(slog.LevelInfo), Format: "text"},
-		Engine: Engine{Backend: "auto", Precision: "fp32", MaxBatch: 4, KeyframeInterval: Duration(10 * time.Second)},
+		Log: Log{Level: Level(slog.LevelInfo), Format: "text"},
+		Engine: Engine{
+			Backend: "auto", Precision: "auto", MaxBatch: 4, KeyframeInterval: Duration(10 * time.Second), TensorRT: defaultTensorRT(),
+		},
 		MQTT: MQTT{
 			Broker: "embedded", Listen: "127.0.0.1:1883", Prefix: "toklip", JSON: true, EmbeddingType: "fp16",
 			MetricsInterval: Duration(5 * time.Second), StaleAfter: Duration(2 * time.Second),

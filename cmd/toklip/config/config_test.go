@@ -74,6 +74,12 @@ func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
 		{"range", "[engine]\nmax_batch = 0", "f.toml:2: engine.max_batch: 0 is not between 1 and 64"},
 		{"choice", "[engine]\nbackend = \"cuda\"", `f.toml:2: engine.backend: "cuda" is not one of auto, onnxruntime, tensorrt`},
 		{"fp16 on the CPU", "[engine]\nbackend = \"onnxruntime\"\nprecision = \"fp16\"", "f.toml:3: engine.precision: fp16 needs TensorRT"},
+		{"size", "[engine.tensorrt]\nworkspace = \"much\"", `f.toml:2: engine.tensorrt.workspace: "much" is not a size: write for example "512MB"`},
+		{"in flight", "[engine.tensorrt]\nin_flight = 3", "f.toml:2: engine.tensorrt.in_flight: 3 is not between 0 and 2"},
+		{"DLA core", "[engine.tensorrt]\ndla_core = -2", "f.toml:2: engine.tensorrt.dla_core: -2 is not between -1 and 7"},
+		{"floor", "[engine.tensorrt]\ntoken_floor = 95.0", "f.toml:2: engine.tensorrt.token_floor: 95 is not between 0 and 1"},
+		{"timeout", "[engine.tensorrt]\ntimeout = \"1ms\"", "f.toml:2: engine.tensorrt.timeout: 1ms is too short"},
+		{"TensorRT's key", "[engine.tensorrt]\nworkspac = \"1GB\"", `f.toml:2: engine.tensorrt.workspac: unknown key: did you mean "workspace"?`},
 		{"missing source", "[[camera]]\nname = \"a\"", "f.toml:1: camera[0].source: missing"},
 		{"unknown source", "[[camera]]\nname = \"a\"\nsource = \"ftp://x\"", "f.toml:3: camera[0].source: "},
 		{"twice", "[[camera]]\nname = \"a\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"a\"\nsource = \"test://pattern\"",
@@ -138,4 +144,19 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]uint64{"0": 0, "512": 512, "2GB": 2e9, "1GiB": 1 << 30, "1.5 MB": 1.5e6, "3kB": 3000, "7B": 7} {
+		var s Size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s.Bytes() != want {
+			t.Errorf("%q is %d, %v; want %d", text, s.Bytes(), err, want)
+		}
+	}
+	for _, text := range []string{"", "GB", "-1", "NaN", "1e30GB", "1 TB"} {
+		var s Size
+		if err := s.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is %d", text, s.Bytes())
+		}
+	}
 }
