@@ -97,6 +97,16 @@ func (g Geometry) layout() (layout, error) {
 // halfEven is Python's int(round(n / 2)), as torchvision's center_crop has it.
 func halfEven(n int) int { return int(math.RoundToEven(float64(n) / 2)) }
 
+// Check reports why a frame of this geometry cannot be resized: the geometry itself, as
+// Validate does, or pixels that do not hold it with this stride. It is what New and
+// Resizer.Tensor check, for those who resize elsewhere. Without an error it allocates nothing.
+func (g Geometry) Check(pixels []byte, stride int) error {
+	if err := g.Validate(); err != nil {
+		return err
+	}
+	return g.check(pixels, stride)
+}
+
 // check says whether src with this stride can hold the frame.
 func (g Geometry) check(src []byte, stride int) error {
 	row := g.Format.RowBytes(g.Width)

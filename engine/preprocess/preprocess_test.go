@@ -73,6 +73,9 @@ func TestErrors(t *testing.T) {
 		if _, err := New(c.g); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("New(%v): %v, want %q", c.g, err, c.want)
 		}
+		if err := c.g.Check(make([]byte, 1<<20), 1<<14); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("Check of %v: %v, want %q", c.g, err, c.want)
+		}
 		if _, err := c.g.Mapping(); err == nil {
 			t.Errorf("Mapping of %v: no error", c.g)
 		}
@@ -101,6 +104,9 @@ func TestErrors(t *testing.T) {
 		err := r.RGB(dst, make([]byte, c.src), c.stride)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("RGB(%d, %d, %d): %v, want %q", c.dst, c.src, c.stride, err, c.want)
+		}
+		if err := r.Geometry().Check(make([]byte, c.src), c.stride); c.dst == 768 && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("Check(%d, %d): %v, want %q", c.src, c.stride, err, c.want)
 		}
 		for _, v := range dst {
 			if v != 7 {
