@@ -124,7 +124,7 @@ func (m *Manifest) validate() error {
 	}
 	for _, f := range m.Files() {
 		if f.Name == "" || f.Name != filepath.Base(f.Name) || strings.HasPrefix(f.Name, ".") {
-			return fmt.Errorf("graph file %q: must be the name of a file in the model folder", f.Name)
+			return fmt.Errorf("file %q: must be the name of a file in the model folder", f.Name)
 		}
 	}
 	return nil
@@ -145,6 +145,12 @@ func (m *Manifest) Files() []File {
 		for _, d := range g.Data {
 			add(d)
 		}
+	}
+	if m.Codebook != nil {
+		add(*m.Codebook)
+	}
+	if m.Reference != nil {
+		add(m.Reference.File)
 	}
 	return out
 }

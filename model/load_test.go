@@ -37,8 +37,8 @@ func edit(t *testing.T, dir string, pattern, with string) {
 
 func TestLoadRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ pattern, with, want string }{
-		"newer":       {`^format_version = 1`, `format_version = 2`, "format_version = 2: this program reads up to 1; use a newer toklip or import the checkpoint again"},
-		"no version":  {`^format_version = 1`, ``, `key "format_version" is missing`},
+		"newer":       {`^format_version = 2`, `format_version = 3`, "format_version = 3: this program reads up to 2; use a newer toklip or import the checkpoint again"},
+		"no version":  {`^format_version = 2`, ``, `key "format_version" is missing`},
 		"unknown key": {`^source = `, "sauce = 1\nsource = ", `unknown key "sauce"`},
 		"syntax":      {`^size = 64`, `size = = 64`, `line 1`},
 		"type":        {`size = 64`, `size = "64"`, `incompatible types: TOML value has type string; destination has type int`},
@@ -48,7 +48,7 @@ func TestLoadRefuses(t *testing.T) {
 		"std":         {`std = \[0.5, `, `std = [0.0, `, "image.std[0] = 0: must be above 0"},
 		"std NaN":     {`std = \[0.5, `, `std = [nan, `, "image.std[0] = NaN: must be above 0"},
 		"hash":        {`^model_hash = .*`, ``, `key "model_hash" is missing`},
-		"outside":     {`name = "tokenizer.onnx"`, `name = "../tokenizer.onnx"`, `graph file "../tokenizer.onnx": must be the name of a file in the model folder`},
+		"outside":     {`name = "tokenizer.onnx"`, `name = "../tokenizer.onnx"`, `file "../tokenizer.onnx": must be the name of a file in the model folder`},
 		"gone":        {`name = "tokenizer.onnx"`, `name = "tokeniser.onnx"`, `model folder is damaged: file "tokeniser.onnx" is missing; import the checkpoint again`},
 	} {
 		t.Run(name, func(t *testing.T) {

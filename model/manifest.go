@@ -4,14 +4,21 @@
 //
 //	model.toml              what is inside, shapes, hashes, where it came from
 //	tokenizer.onnx          image float32[batch,3,S,S] -> ids int32[batch,N]
+//	tokenizer.latents.onnx  image -> latents float32[batch,C,rows,cols]: without the search, for TensorRT
+//	tokenizer.fp16.onnx     the same with fp16 convolutions, if asked for; TensorRT only
 //	encoder.onnx            ids int32[batch,N] -> features float32[batch,N,D], embedding float32[batch,E]
 //	encoder.ort.onnx        the same in the form that ONNX Runtime runs faster, if there is one
 //	encoder.int8.onnx       the same with int8 weights, if asked for; ONNX Runtime only
+//	encoder.fp16.onnx       the same in fp16, if asked for; TensorRT only
+//	encoder.qdq.onnx        the same with int8 matrix products and fp16 around them, if asked for; TensorRT only
 //	decoder.onnx            ids int32[batch,N] -> image float32[batch,3,S,S]
 //	*.onnx.data             the weights, which graphs may share
+//	codebook.npy            float32[K,C]: what latents are searched in
+//	reference.npz           pictures and what the fp32 model makes of them: other precisions are judged by it
 //
 // [Import] writes such a folder from a checkpoint, [Load] reads its manifest, [Manifest.Verify]
-// compares every file with its hash.
+// compares every file with its hash, [Calibrate] fits int8 to the user's own frames, and [Judge] says how
+// far an engine is from the reference.
 package model
 
 import (
@@ -23,8 +30,9 @@ import (
 	"time"
 )
 
-// FormatVersion is the version of the manifest this package writes, and the newest it reads.
-const FormatVersion = 1
+// FormatVersion is the version of the manifest this package writes, and the newest it reads. Version 1 lacks
+// what TensorRT needs beside the fp32 graphs: codebook, reference, fp16, qdq.
+const FormatVersion = 2
 
 // ManifestFile is the manifest's name inside a model folder.
 const ManifestFile = "model.toml"
@@ -39,6 +47,7 @@ const (
 // Precisions of a graph.
 const (
 	FP32 = "fp32"
+	FP16 = "fp16"
 	Int8 = "int8"
 )
 
@@ -52,6 +61,7 @@ const (
 const (
 	TensorImage     = "image"     // float32 [batch, 3, S, S], RGB, normalised with the manifest's mean and std
 	TensorIDs       = "ids"       // int32 [batch, N], row by row
+	TensorLatents   = "latents"   // float32 [batch, C, rows, cols], not normalised
 	TensorFeatures  = "features"  // float32 [batch, N, D], after the final norm
 	TensorEmbedding = "embedding" // float32 [batch, E], not normalised
 )
@@ -82,8 +92,17 @@ type Manifest struct {
 	Tokens  TokenSpec `toml:"tokens" json:"tokens"`
 	Encoder Encoder   `toml:"encoder" json:"encoder"`
 	Text    Text      `toml:"text" json:"text"`
-	Int8    *Quality  `toml:"int8,omitempty" json:"int8,omitempty"` // nil without an int8 encoder
-	Graphs  []Graph   `toml:"graph" json:"graphs"`
+	// Quality of reduced precisions against fp32, measured by ONNX Runtime; nil without them.
+	Int8 *Quality `toml:"int8,omitempty" json:"int8,omitempty"` // of encoder.int8.onnx
+	FP16 *Quality `toml:"fp16,omitempty" json:"fp16,omitempty"` // of the fp16 tokenizer and encoder, emulated
+	QDQ  *Quality `toml:"qdq,omitempty" json:"qdq,omitempty"`   // of TensorRT's int8 encoder, emulated
+	// Calibration says where the activation ranges of TensorRT's int8 encoder come from; nil without it.
+	Calibration *Calibration `toml:"calibration,omitempty" json:"calibration,omitempty"`
+	// Codebook is the file that latents are searched in; nil in folders of version 1. See [Manifest.LoadCodebook].
+	Codebook *File `toml:"codebook,omitempty" json:"codebook,omitempty"`
+	// Reference says what engines are judged by; nil where it could not be made. See [Manifest.LoadReference].
+	Reference *ReferenceSet `toml:"reference,omitempty" json:"reference,omitempty"`
+	Graphs    []Graph       `toml:"graph" json:"graphs"`
 }
 
 // ImageSpec says how a picture becomes the tokenizer's input.
@@ -124,18 +143,44 @@ type Text struct {
 	LogitBias  *float64 `toml:"logit_bias,omitempty" json:"logit_bias,omitempty"`
 }
 
-// Quality compares a reduced precision with fp32 on the same token grids.
+// Quality compares a reduced precision with fp32 on the same pictures. Token agreements are 0 where the tokenizer
+// is the fp32 one.
 type Quality struct {
-	Grids           int     `toml:"grids" json:"grids"`                       // token grids measured
+	Grids           int     `toml:"grids" json:"grids"`                       // pictures, and so token grids, measured
 	FeatureCosine   float64 `toml:"feature_cosine" json:"feature_cosine"`     // worst cosine of any token's features
 	EmbeddingCosine float64 `toml:"embedding_cosine" json:"embedding_cosine"` // worst cosine of any embedding
-	Floor           float64 `toml:"floor" json:"floor"`                       // both had to reach this
+	// Floor had to be reached by both, or, where EmbeddingFloor is set, by features alone.
+	Floor          float64 `toml:"floor" json:"floor"`
+	EmbeddingFloor float64 `toml:"embedding_floor,omitempty" json:"embedding_floor,omitempty"`
+	// TokenAgreement is the share of tokens equal to fp32's, ClearTokenAgreement the share among those whose margin
+	// is above [ClearMargin].
+	TokenAgreement      float64 `toml:"token_agreement,omitempty" json:"token_agreement,omitempty"`
+	ClearTokenAgreement float64 `toml:"clear_token_agreement,omitempty" json:"clear_token_agreement,omitempty"`
+	TokenFloor          float64 `toml:"token_floor,omitempty" json:"token_floor,omitempty"`
+}
+
+// Calibration is how activation ranges were found.
+type Calibration struct {
+	By      string    `toml:"by" json:"by"`         // the command: "toklip model import", on pictures it drew, or "toklip model calibrate"
+	Source  string    `toml:"source" json:"source"` // the frames, for people
+	Frames  int       `toml:"frames" json:"frames"` // how many
+	Method  string    `toml:"method" json:"method"` // "max" or "percentile"
+	Created time.Time `toml:"created" json:"created"`
+}
+
+// ReferenceSet is the file that engines are judged by, and where it comes from.
+type ReferenceSet struct {
+	By      string    `toml:"by" json:"by"`         // the command, as in Calibration
+	Source  string    `toml:"source" json:"source"` // the pictures, for people
+	Frames  int       `toml:"frames" json:"frames"` // how many
+	Created time.Time `toml:"created" json:"created"`
+	File    File      `toml:"file" json:"file"`
 }
 
 // Graph is one ONNX file of the folder.
 type Graph struct {
 	Role      string   `toml:"role" json:"role"`           // tokenizer, encoder or decoder
-	Precision string   `toml:"precision" json:"precision"` // fp32 or int8
+	Precision string   `toml:"precision" json:"precision"` // fp32, fp16 or int8
 	Backends  []string `toml:"backends" json:"backends"`   // which backends it is for
 	File      File     `toml:"file" json:"file"`
 	Data      []File   `toml:"data" json:"data"` // the weights it refers to, maybe shared with other graphs
