@@ -17,11 +17,16 @@ deps: ## Install what building, running and testing need (apt, ONNX Runtime); do
 	@tools/deps.sh
 
 .PHONY: build
-build: deps ## Build bin/toklip and bin/toklip-capture
+build: deps ## Build bin/toklip and bin/toklip-capture, and the shim over TensorRT where its headers are installed
 	@mkdir -p bin/lib
 	@cp -u .cache/lib/libonnxruntime.so.* bin/lib/ && ln -sfn "$$(cd bin/lib && ls libonnxruntime.so.* | tail -n 1)" bin/lib/libonnxruntime.so
 	@echo "build: bin/toklip bin/toklip-capture (the first build compiles OpenCV's bindings: a minute or two)"
 	@go build -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@tools/trt/build.sh --if-present
+
+.PHONY: trt
+trt: ## Build the shim over this machine's TensorRT into bin/lib (make build does so too where it finds NvInfer.h)
+	@tools/trt/build.sh
 
 .PHONY: demo
 demo: build ## Live tokens and embeddings of a video over MQTT, nothing else needed
@@ -32,10 +37,26 @@ test: deps ## All tests, race detector on, full-size model included
 	@tools/test.sh
 
 .PHONY: lint
-lint: ## gofmt, vet, golangci-lint (with the import directions), tidy, shell scripts
+lint: ## gofmt, clang-format, vet, golangci-lint (with the import directions), tidy, shell scripts
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
+	@tools/trt/format.sh --check
+	@for script in $$(git ls-files '*.sh'); do bash -n "$$script"; done
+	@if command -v shellcheck >/dev/null; then git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck --severity warning; fi
 	@go mod tidy -diff
 	@go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION) run ./...
+
+.PHONY: format
+format: ## gofmt and clang-format over everything
+	@gofmt -w .
+	@tools/trt/format.sh
+
+.PHONY: test-gpu
+test-gpu: build ## On a machine with an NVIDIA GPU: kernels against the goldens, TensorRT end to end; a log in docs/gpu
+	@tools/trt/test-gpu.sh
+
+.PHONY: bench-gpu
+bench-gpu: build ## On a machine with an NVIDIA GPU: latency of each stage, graphs, frames in flight; a log in docs/gpu
+	@tools/trt/bench-gpu.sh
 
 .PHONY: bench
 bench: build ## Measure speed and memory on this machine (about 15 minutes); docs/performance.md explains the figures

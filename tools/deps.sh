@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what toklip needs to build, run and pass its tests on Debian 12 or Ubuntu 22.04, x86-64 or aarch64:
+# Installs what toklip needs to build, run and pass its tests on Debian 12, Ubuntu 22.04 or JetPack, x86-64 or aarch64:
 #   - OpenCV, GStreamer, FFmpeg and Mosquitto through apt (with sudo where one is not root);
+#   - CMake, where TensorRT's headers are installed (what the tests of the TensorRT part need comes by tools/trt/deps.sh);
 #   - ONNX Runtime's shared library, taken out of its PyPI wheel, version and SHA-256 pinned, into .cache/lib.
 # A second run finds everything in place and does nothing.
 set -euo pipefail
@@ -33,6 +34,8 @@ packages=(
 )
 # Node.js validates the AsyncAPI document in the tests; any source of it will do.
 command -v npm >/dev/null || packages+=(nodejs npm)
+# Where TensorRT is installed, the shim over it is built.
+if tools/trt/build.sh --headers >/dev/null; then packages+=(cmake); fi
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 

@@ -111,7 +111,7 @@ need_cargo() {
 
 # Puts header sets out of one version of the crate in place. Pairs: folder of ours, folder in the crate.
 headers() { # version sha256 (part folder)...
-	local version=$1 sha256=$2 missing= i
+	local version=$1 sha256=$2 missing='' i
 	shift 2
 	local pairs=("$@")
 	for ((i = 0; i < ${#pairs[@]}; i += 2)); do
