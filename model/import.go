@@ -243,10 +243,7 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 }
 
 func describeGraph(w graph.Written) Graph {
-	g := Graph{Role: w.Role, Precision: FP32, Backends: w.Backends, File: File(w.Graph)}
-	if w.Int8 {
-		g.Precision = Int8
-	}
+	g := Graph{Role: w.Role, Precision: w.Precision, Backends: w.Backends, File: File(w.Graph)}
 	for _, d := range w.Data {
 		g.Data = append(g.Data, File(d))
 	}

@@ -13,26 +13,35 @@ import (
 // Options control [Build].
 type Options struct {
 	// Int8 adds encoder.int8.onnx: the encoder with its Linear layers quantised (see quant.go). It uses
-	// ONNX Runtime's own operators and is of no use to others.
+	// ONNX Runtime's own operators and is of no use to others. TensorRT's is made by [BuildQDQ].
 	Int8 bool
+	// FP16 adds tokenizer.fp16.onnx and encoder.fp16.onnx, for TensorRT.
+	FP16 bool
 	// Latents gives the tokenizer a second output "latents" float32[batch,CodeDim,Grid,Grid]: what is
 	// looked up in the codebook, before normalisation.
 	Latents bool
-	// Parts, if above 1, also writes the fp32 encoder in that many parts (fewer if it has fewer blocks),
-	// encoder.part.0.onnx and so on, over the same weights: what one gives as "next_stream" the next takes as
-	// "stream". Run one after another they need a fraction of the memory.
+	// Parts, if above 1, also writes the fp32 encoder, and the fp16 one if there is one, in that many parts (fewer if it
+	// has fewer blocks), encoder.part.0.onnx, encoder.fp16.part.0.onnx and so on, over the same weights: what one gives as
+	// "next_stream" the next takes as "stream". Run one after another they need a fraction of the memory.
 	Parts int
 	// Progress is called as weights are written: bytes done and in all of a stage, which is named after the graph.
 	Progress func(stage string, done, total int64)
 }
 
-// Written is a graph that [Build] wrote.
+// Precisions of a graph.
+const (
+	fp32          = "fp32"
+	fp16          = "fp16"
+	int8precision = "int8"
+)
+
+// Written is a graph that [Build] or [BuildQDQ] wrote.
 type Written struct {
-	Role     string // "tokenizer", "encoder", "decoder" or "encoder.part"
-	Int8     bool
-	Backends []string        // what it is for: "onnxruntime", "tensorrt"
-	Graph    onnx.FileInfo   // NAME.onnx
-	Data     []onnx.FileInfo // the weights it refers to
+	Role      string          // "tokenizer", "encoder", "decoder" or "encoder.part"
+	Precision string          // "fp32", "fp16" or "int8"
+	Backends  []string        // what it is for: "onnxruntime", "tensorrt"
+	Graph     onnx.FileInfo   // NAME.onnx
+	Data      []onnx.FileInfo // the weights it refers to
 }
 
 // Backends that graphs are made for. TensorRT gets standard operators only, at opset 17.
@@ -57,52 +66,141 @@ func Build(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opts O
 	return out, nil
 }
 
-// buildRole writes the fp32 graph of a role and, for the encoder, what else there is of it.
+// buildRole writes the fp32 graph of a role and what else there is of it.
 func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role string, opts Options) ([]Written, error) {
 	job := job{ctx: ctx, r: r, a: a, dir: dir, progress: opts.Progress}
 	switch role {
 	case "tokenizer":
-		w, _, err := job.write("tokenizer", nil, func(b *builder) { b.tokenizer(opts.Latents) })
-		return w, err
+		return job.tokenizer(opts)
 	case "decoder":
 		w, _, err := job.write("decoder", nil, (*builder).decoder)
-		return w, err
+		return []Written{w}, err
 	}
-	out, fp32, err := job.write("encoder", nil, func(b *builder) { b.encoder(0, a.Depth) })
+	return job.encoder(opts)
+}
+
+// tokenizer writes the tokenizer for ONNX Runtime, and without its search for TensorRT.
+func (j job) tokenizer(opts Options) ([]Written, error) {
+	whole, weights, err := j.write("tokenizer", nil, func(b *builder) { b.tokenizer(opts.Latents) })
 	if err != nil {
 		return nil, err
 	}
+	latents, err := j.writeOver("tokenizer.latents", weights, (*builder).tokenizerLatents)
+	if err != nil {
+		return nil, err
+	}
+	whole.Backends, latents.Backends = []string{onnxRuntime}, []string{tensorRT}
+	out := []Written{whole, latents}
+	if opts.FP16 {
+		narrow, _, err := j.write("tokenizer.fp16", nil, func(b *builder) { b.half = true; b.tokenizerLatents() })
+		if err != nil {
+			return nil, err
+		}
+		narrow.Precision, narrow.Backends = fp16, []string{tensorRT}
+		out = append(out, narrow)
+	}
+	for i := range out {
+		out[i].Role = "tokenizer"
+	}
+	return out, nil
+}
+
+// encoder writes the token encoder in every form that is asked for.
+func (j job) encoder(opts Options) ([]Written, error) {
+	a := j.a
+	whole, weights, err := j.write("encoder", nil, func(b *builder) { b.encoder(0, a.Depth) })
+	if err != nil {
+		return nil, err
+	}
+	out := []Written{whole}
 	if a.bands() > 1 {
 		// ONNX Runtime gains from banded attention and its own GELU. TensorRT wants standard operators, in a pattern
 		// that it can fuse.
-		w, err := job.writeOver("encoder.ort", fp32, func(b *builder) { b.ort, b.bands = true, a.bands(); b.encoder(0, a.Depth) })
+		w, err := j.writeOver("encoder.ort", weights, func(b *builder) { b.ort, b.bands = true, a.bands(); b.encoder(0, a.Depth) })
 		if err != nil {
 			return nil, err
 		}
 		out[0].Backends, w.Backends = []string{tensorRT}, []string{onnxRuntime}
-		w.Role = "encoder"
 		out = append(out, w)
 	}
 	if opts.Int8 {
-		w, _, err := job.write("encoder.int8", fp32, func(b *builder) { b.ort, b.int8, b.bands = true, true, a.bands(); b.encoder(0, a.Depth) })
+		w, _, err := j.write("encoder.int8", weights, func(b *builder) { b.ort, b.int8, b.bands = true, true, a.bands(); b.encoder(0, a.Depth) })
 		if err != nil {
 			return nil, err
 		}
-		w[0].Role, w[0].Int8, w[0].Backends = "encoder", true, []string{onnxRuntime}
-		out = append(out, w...)
+		w.Precision, w.Backends = int8precision, []string{onnxRuntime}
+		out = append(out, w)
 	}
-	if opts.Parts > 1 {
-		parts := min(opts.Parts, a.Depth)
-		for i := range parts {
-			w, err := job.writeOver(fmt.Sprintf("encoder.part.%d", i), fp32, func(b *builder) { b.encoder(a.Depth*i/parts, a.Depth*(i+1)/parts) })
-			if err != nil {
-				return nil, err
-			}
-			w.Role = "encoder.part"
-			out = append(out, w)
+	parts, err := j.parts("encoder", fp32, weights, opts.Parts, func(*builder) {})
+	if err != nil {
+		return nil, err
+	}
+	if opts.FP16 {
+		set := func(b *builder) { b.half = true }
+		w, weights, err := j.write("encoder.fp16", nil, func(b *builder) { set(b); b.encoder(0, a.Depth) })
+		if err != nil {
+			return nil, err
 		}
+		w.Precision, w.Backends = fp16, []string{tensorRT}
+		out = append(out, w)
+		more, err := j.parts("encoder.fp16", fp16, weights, opts.Parts, set)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, more...)
+	}
+	for i := range out {
+		out[i].Role = "encoder"
+	}
+	return append(out, parts...), nil
+}
+
+// parts writes the encoder in n parts over weights that are there. set prepares the builder.
+func (j job) parts(name, precision string, weights *weights, n int, set func(*builder)) ([]Written, error) {
+	if n < 2 {
+		return nil, nil
+	}
+	depth := j.a.Depth
+	n = min(n, depth)
+	var out []Written
+	for i := range n {
+		w, err := j.writeOver(fmt.Sprintf("%s.part.%d", name, i), weights, func(b *builder) { set(b); b.encoder(depth*i/n, depth*(i+1)/n) })
+		if err != nil {
+			return nil, err
+		}
+		w.Role, w.Precision = "encoder.part", precision
+		out = append(out, w)
 	}
 	return out, nil
+}
+
+// QDQOptions control [BuildQDQ].
+type QDQOptions struct {
+	// Ranges are the largest magnitudes of the inputs of [QuantisedLinears], by name: what is beyond is clipped.
+	Ranges map[string]float32
+	// Multiple is what the hidden width of MLPs is padded to; 0: 32, 1: not at all.
+	Multiple int
+	Parts    int // as in Options: encoder.qdq.part.0.onnx and so on
+	Progress func(stage string, done, total int64)
+}
+
+// BuildQDQ writes encoder.qdq.onnx, the int8 encoder for TensorRT (see qdq.go), as [Build] does.
+func BuildQDQ(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opts QDQOptions) ([]Written, error) {
+	if opts.Multiple == 0 {
+		opts.Multiple = 32
+	}
+	j := job{ctx: ctx, r: r, a: a, dir: dir, progress: opts.Progress}
+	set := func(b *builder) { b.half, b.ranges, b.multiple = true, opts.Ranges, opts.Multiple }
+	w, weights, err := j.write("encoder.qdq", nil, func(b *builder) { set(b); b.encoder(0, a.Depth) })
+	if err != nil {
+		return nil, fmt.Errorf("build int8 encoder for TensorRT: %w", err)
+	}
+	w.Role, w.Precision, w.Backends = "encoder", int8precision, []string{tensorRT}
+	parts, err := j.parts("encoder.qdq", int8precision, weights, opts.Parts, set)
+	if err != nil {
+		return nil, fmt.Errorf("build int8 encoder for TensorRT: %w", err)
+	}
+	return append([]Written{w}, parts...), nil
 }
 
 // job is what building one role takes.
@@ -115,7 +213,7 @@ type job struct {
 }
 
 // write writes NAME.onnx and NAME.onnx.data, where the weights go that base does not hold already.
-func (j job) write(name string, base *weights, net func(*builder)) ([]Written, *weights, error) {
+func (j job) write(name string, base *weights, net func(*builder)) (Written, *weights, error) {
 	file := name + ".onnx"
 	// A dry run counts the bytes and finds mistakes before anything is computed.
 	dry := newWeights(j.ctx, j.r, nil, base)
@@ -123,12 +221,12 @@ func (j job) write(name string, base *weights, net func(*builder)) ([]Written, *
 	b := &builder{Graph: onnx.NewGraph(name), a: j.a, w: dry}
 	net(b)
 	if _, err := b.Encode(); b.err != nil || err != nil {
-		return nil, nil, errors.Join(b.err, err)
+		return Written{}, nil, errors.Join(b.err, err)
 	}
 
 	data, err := onnx.CreateData(filepath.Join(j.dir, file+".data"))
 	if err != nil {
-		return nil, nil, err
+		return Written{}, nil, err
 	}
 	w := newWeights(j.ctx, j.r, data, base)
 	if j.progress != nil {
@@ -138,14 +236,14 @@ func (j job) write(name string, base *weights, net func(*builder)) ([]Written, *
 	net(b)
 	info, err := data.Close()
 	if b.err != nil || err != nil {
-		return nil, nil, errors.Join(b.err, err)
+		return Written{}, nil, errors.Join(b.err, err)
 	}
 	w.files = append(w.files, info)
 	graph, err := b.WriteFile(filepath.Join(j.dir, file))
 	if err != nil {
-		return nil, nil, err
+		return Written{}, nil, err
 	}
-	return []Written{{Role: name, Backends: []string{onnxRuntime, tensorRT}, Graph: graph, Data: w.files}}, w, nil
+	return Written{Role: name, Precision: fp32, Backends: []string{onnxRuntime, tensorRT}, Graph: graph, Data: w.files}, w, nil
 }
 
 // writeOver writes NAME.onnx over the weights of another graph, adding a few small constants of its own.
@@ -156,5 +254,5 @@ func (j job) writeOver(name string, base *weights, net func(*builder)) (Written,
 		return Written{}, b.err
 	}
 	info, err := b.WriteFile(filepath.Join(j.dir, name+".onnx"))
-	return Written{Backends: []string{onnxRuntime, tensorRT}, Graph: info, Data: base.files}, err
+	return Written{Role: name, Precision: fp32, Backends: []string{onnxRuntime, tensorRT}, Graph: info, Data: base.files}, err
 }

@@ -1,6 +1,8 @@
 package graph
 
 import (
+	"strings"
+
 	"github.com/toklip/toklip/model/onnx"
 )
 
@@ -13,7 +15,11 @@ type builder struct {
 	bands int  // bands that causal attention is worked off in; 0 is one
 	ort   bool // use ONNX Runtime's own operators where they are faster
 	int8  bool // quantise Linear layers, with ONNX Runtime's own operators
-	err   error
+	half  bool // fp16, see precision.go
+	// ranges, if set, quantises the Linear layers of blocks with standard operators: see qdq.go.
+	ranges   map[string]float32
+	multiple int // that the hidden width of a quantised MLP is padded to
+	err      error
 }
 
 func (b *builder) constant(t onnx.Tensor, err error) string {
@@ -26,38 +32,56 @@ func (b *builder) constant(t onnx.Tensor, err error) string {
 	return b.Initializer(t)
 }
 
-// weight is a tensor of the checkpoint as it is.
-func (b *builder) weight(key string) string { return b.constant(b.w.plain(key)) }
+// store adds a constant of the graph's own precision.
+func (b *builder) store(r recipe) string { return b.constant(b.w.put(r, b.precision())) }
 
-// layerNorm normalises the last dimension.
+// weight is a tensor of the checkpoint as it is.
+func (b *builder) weight(key string) string { return b.store(b.w.plain(key)) }
+
+// layerNorm normalises the last dimension, in fp32. It is written out, because TensorRT 8.5 has no LayerNormalization;
+// runtimes know the pattern and make one operator of it.
 func (b *builder) layerNorm(name, key, x string) string {
-	return b.Op("LayerNormalization", name, []string{x, b.weight(key + ".weight"), b.weight(key + ".bias")},
-		onnx.Int("axis", -1), onnx.Float("epsilon", normEps))
+	x = b.wide(x)
+	mean := b.Op("ReduceMean", name+"/mean", []string{x}, onnx.Ints("axes", -1), onnx.Int("keepdims", 1))
+	d := b.Op("Sub", name+"/centred", []string{x, mean})
+	square := b.Op("Pow", name+"/square", []string{d, b.Scalar("norm/two", 2)})
+	variance := b.Op("ReduceMean", name+"/variance", []string{square}, onnx.Ints("axes", -1), onnx.Int("keepdims", 1))
+	variance = b.Op("Add", name+"/variance_eps", []string{variance, b.Scalar("norm/epsilon", normEps)})
+	y := b.Op("Div", name+"/normalised", []string{d, b.Op("Sqrt", name+"/deviation", []string{variance})})
+	y = b.Op("Mul", name+"/scale", []string{y, b.constant(b.w.put(b.w.plain(key+".weight"), onnx.Float32))})
+	return b.Op("Add", name, []string{y, b.constant(b.w.put(b.w.plain(key+".bias"), onnx.Float32))})
 }
 
 // linear is x·Wᵀ + b. Its first scaledRows outputs are multiplied by scale, at no cost: in the weights.
 func (b *builder) linear(name, key, x string, scaledRows int, scale float32) string {
-	if b.int8 {
+	switch {
+	case b.int8:
 		return b.quantisedLinear(name, key, x, scaledRows, scale)
+	case b.ranges != nil && strings.HasPrefix(name, "blocks."):
+		return b.qdqLinear(name, key, x, scaledRows, scale)
 	}
-	w := b.constant(b.w.transposed(key+".weight", scaledRows, scale))
-	bias := b.constant(b.w.scaled(key+".bias", scaledRows, scale))
-	y := b.Op("MatMul", name+"/matmul", []string{x, w})
+	w := b.store(b.w.transposed(key+".weight", scaledRows, scale))
+	bias := b.store(b.w.scaled(key+".bias", scaledRows, scale))
+	y := b.Op("MatMul", name+matmul, []string{b.narrow(x), w})
 	return b.Op("Add", name, []string{y, bias})
 }
+
+// matmul is what a Linear's matrix product is called, behind the Linear's name.
+const matmul = "/matmul"
 
 // gelu is GELU's tanh form, 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
 func (b *builder) gelu(name, x string) string {
 	if b.ort {
 		return b.Contrib("FastGelu", name, []string{x})
 	}
+	x = b.narrow(x)
 	square := b.Op("Mul", name+"/square", []string{x, x})
-	inner := b.Op("Mul", name+"/scaled_square", []string{square, b.Scalar("gelu/c3", 0.044715*0.7978845608028654)})
-	inner = b.Op("Add", name+"/slope", []string{inner, b.Scalar("gelu/c1", 0.7978845608028654)})
+	inner := b.Op("Mul", name+"/scaled_square", []string{square, b.scalar("gelu/c3", 0.044715*0.7978845608028654, x)})
+	inner = b.Op("Add", name+"/slope", []string{inner, b.scalar("gelu/c1", 0.7978845608028654, x)})
 	inner = b.Op("Mul", name+"/inner", []string{inner, x})
 	t := b.Op("Tanh", name+"/tanh", []string{inner})
-	t = b.Op("Add", name+"/tanh_plus_1", []string{t, b.Scalar("gelu/one", 1)})
-	half := b.Op("Mul", name+"/half", []string{x, b.Scalar("gelu/half", 0.5)})
+	t = b.Op("Add", name+"/tanh_plus_1", []string{t, b.scalar("gelu/one", 1, x)})
+	half := b.Op("Mul", name+"/half", []string{x, b.scalar("gelu/half", 0.5, x)})
 	return b.Op("Mul", name, []string{half, t})
 }
 

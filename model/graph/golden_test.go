@@ -186,7 +186,7 @@ func TestTinyGoldens(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, a := build(t, reader(t), tinyConfig(t), Options{Latents: true, Int8: true, Parts: 2})
+			dir, a := build(t, reader(t), tinyConfig(t), Options{Latents: true, Int8: true, FP16: true, Parts: 2})
 			g := openGolden(t, "tiny.npz")
 			n, s := int64(3), int64(64)
 			floats, ids := run(t, filepath.Join(dir, "tokenizer.onnx"), g.floats("images"), []int64{n, 3, s, s}, "image", "ids", "latents")
@@ -205,6 +205,14 @@ func TestTinyGoldens(t *testing.T) {
 			floats, _ = run(t, filepath.Join(dir, "encoder.int8.onnx"), g.ids(), []int64{n, 16}, "ids", "features", "embedding")
 			closeTo(t, "int8 features", floats["features"], g.floats("features"), a.Dim, 0.05, 0.999)
 			closeTo(t, "int8 embedding", floats["embedding"], g.floats("embedding"), a.Dim, 0.05, 0.999)
+
+			floats, _ = run(t, filepath.Join(dir, "tokenizer.latents.onnx"), g.floats("images"), []int64{n, 3, s, s}, "image", "latents")
+			closeTo(t, "latents alone", floats["latents"], g.floats("latents"), 8*16, 2e-4, 0.99999)
+			floats, _ = run(t, filepath.Join(dir, "tokenizer.fp16.onnx"), g.floats("images"), []int64{n, 3, s, s}, "image", "latents")
+			closeTo(t, "fp16 latents", floats["latents"], g.floats("latents"), 8*16, 0.01, 0.9999)
+			floats, _ = run(t, filepath.Join(dir, "encoder.fp16.onnx"), g.ids(), []int64{n, 16}, "ids", "features", "embedding")
+			closeTo(t, "fp16 features", floats["features"], g.floats("features"), a.Dim, 0.005, 0.99999)
+			closeTo(t, "fp16 embedding", floats["embedding"], g.floats("embedding"), a.Dim, 0.005, 0.99999)
 
 			floats, _ = run(t, filepath.Join(dir, "decoder.onnx"), g.ids(), []int64{n, 16}, "ids", "image")
 			closeTo(t, "decoded", floats["image"], g.floats("decoded"), 3*64*64, 2e-4, 0.99999)

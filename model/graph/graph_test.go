@@ -7,19 +7,30 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/toklip/toklip/model/onnx"
 )
 
-// portableOps are the operators that TensorRT 8.6, 10, 11 and TensorRT-RTX take at opset 17, tried one by one or
-// listed by the parser's documentation (onnx-tensorrt, docs/operators.md). InstanceNormalization and Resize
-// want constant parameters, which they have here.
+// portableOps are the operators that every TensorRT from 8.5 on takes at opset 17, TensorRT-RTX too: tried one by one, or
+// listed by the parser's documentation of 8.5 (onnx-tensorrt, docs/operators.md). Not among them: LayerNormalization, which is
+// new in 8.6. InstanceNormalization, Resize, QuantizeLinear and DequantizeLinear want constant parameters, and the last
+// two a zero point of 0, which they have here.
 var portableOps = map[string]bool{
-	"Add": true, "ArgMax": true, "Cast": true, "Concat": true, "Conv": true, "Gather": true, "Identity": true,
-	"InstanceNormalization": true, "LayerNormalization": true, "LpNormalization": true, "MatMul": true, "Mul": true,
-	"Reshape": true, "Resize": true, "Sigmoid": true, "Slice": true, "Softmax": true, "Split": true, "Tanh": true,
-	"Transpose": true,
+	"Add": true, "ArgMax": true, "Cast": true, "Concat": true, "Conv": true, "DequantizeLinear": true, "Div": true, "Gather": true,
+	"Identity": true, "InstanceNormalization": true, "LpNormalization": true, "MatMul": true, "Mul": true, "Pow": true,
+	"QuantizeLinear": true, "ReduceMean": true, "Reshape": true, "Resize": true, "Sigmoid": true, "Slice": true, "Softmax": true,
+	"Split": true, "Sqrt": true, "Sub": true, "Tanh": true, "Transpose": true,
+}
+
+// someRanges are ranges of inputs as a calibration might find them.
+func someRanges(depth int) map[string]float32 {
+	ranges := map[string]float32{}
+	for _, name := range QuantisedLinears(depth) {
+		ranges[name] = 4
+	}
+	return ranges
 }
 
 func TestPortableGraphs(t *testing.T) {
@@ -28,17 +39,30 @@ func TestPortableGraphs(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	written, err := Build(t.Context(), synthetic(t, "tiny", true), a, dir, Options{Int8: true, Parts: 2})
+	written, err := Build(t.Context(), synthetic(t, "tiny", true), a, dir, Options{Int8: true, FP16: true, Parts: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
+	qdq, err := BuildQDQ(t.Context(), synthetic(t, "tiny", true), a, dir, QDQOptions{Ranges: someRanges(a.Depth), Parts: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written = append(written, qdq...)
 	signature := map[string]string{
-		"tokenizer.onnx":      "image float32[batch,3,64,64] -> ids int32[batch,16]",
-		"encoder.onnx":        "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
-		"encoder.int8.onnx":   "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
-		"encoder.part.0.onnx": "ids int32[batch,16] -> next_stream float32[batch,16,96]",
-		"encoder.part.1.onnx": "stream float32[batch,16,96] -> features float32[batch,16,96] embedding float32[batch,96]",
-		"decoder.onnx":        "ids int32[batch,16] -> image float32[batch,3,64,64]",
+		"tokenizer.onnx":           "image float32[batch,3,64,64] -> ids int32[batch,16]",
+		"tokenizer.latents.onnx":   "image float32[batch,3,64,64] -> latents float32[batch,8,4,4]",
+		"tokenizer.fp16.onnx":      "image float32[batch,3,64,64] -> latents float32[batch,8,4,4]",
+		"encoder.fp16.onnx":        "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.qdq.onnx":         "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.qdq.part.0.onnx":  "ids int32[batch,16] -> next_stream float32[batch,16,96]",
+		"encoder.qdq.part.1.onnx":  "stream float32[batch,16,96] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.fp16.part.0.onnx": "ids int32[batch,16] -> next_stream float32[batch,16,96]",
+		"encoder.fp16.part.1.onnx": "stream float32[batch,16,96] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.onnx":             "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.int8.onnx":        "ids int32[batch,16] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"encoder.part.0.onnx":      "ids int32[batch,16] -> next_stream float32[batch,16,96]",
+		"encoder.part.1.onnx":      "stream float32[batch,16,96] -> features float32[batch,16,96] embedding float32[batch,96]",
+		"decoder.onnx":             "ids int32[batch,16] -> image float32[batch,3,64,64]",
 	}
 	for _, w := range written {
 		m, err := onnx.ReadFile(filepath.Join(dir, w.Graph.Name))
@@ -53,19 +77,25 @@ func TestPortableGraphs(t *testing.T) {
 			t.Errorf("%s: %s, want %s", w.Graph.Name, got, signature[w.Graph.Name])
 		}
 		delete(signature, w.Graph.Name)
-		if slices.Contains(w.Backends, "tensorrt") == w.Int8 || !slices.Contains(w.Backends, "onnxruntime") {
-			t.Errorf("%s: for %v, int8 %v", w.Graph.Name, w.Backends, w.Int8)
+		forORT := w.Graph.Name == "encoder.int8.onnx"
+		if types, err := m.Types(); err != nil {
+			t.Errorf("%s: %v", w.Graph.Name, err)
+		} else if n := len(untyped(m, types)); n > 0 {
+			t.Errorf("%s: %d values are of unknown type, %q among them", w.Graph.Name, n, untyped(m, types)[0])
 		}
 		for _, tensor := range m.Initializers {
 			if tensor.File != "" && tensor.Offset%onnx.Alignment != 0 {
 				t.Errorf("%s: %q lies at %d, not on a page", w.Graph.Name, tensor.Name, tensor.Offset)
 			}
 		}
-		if w.Int8 {
+		if forORT {
 			if len(w.Data) != 2 || w.Data[0].Name != "encoder.onnx.data" || w.Data[1].Name != "encoder.int8.onnx.data" {
 				t.Errorf("%s: data files %+v", w.Graph.Name, w.Data)
 			}
 			continue
+		}
+		if w.Precision != "fp32" && (len(w.Data) != 1 || w.Role != "encoder.part" && !slices.Equal(w.Backends, []string{"tensorrt"})) {
+			t.Errorf("%s: for %v, data %+v", w.Graph.Name, w.Backends, w.Data)
 		}
 		if len(m.Opsets) != 1 || m.Opsets[""] != 17 || m.IRVersion > 8 {
 			t.Errorf("%s: opsets %v, IR version %d", w.Graph.Name, m.Opsets, m.IRVersion)
@@ -81,6 +111,75 @@ func TestPortableGraphs(t *testing.T) {
 	}
 }
 
+// untyped lists the results of nodes whose type is not known.
+func untyped(m *onnx.Model, types map[string]onnx.DType) []string {
+	var out []string
+	for _, n := range m.Nodes {
+		for _, o := range n.Outputs {
+			if types[o] == 0 {
+				out = append(out, o)
+			}
+		}
+	}
+	return out
+}
+
+// TestPrecisionOfProducts: what a graph's name promises is what its convolutions and matrix products take.
+func TestPrecisionOfProducts(t *testing.T) {
+	r := synthetic(t, "tiny", true)
+	a, err := Inspect(r, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, err := Build(t.Context(), r, a, dir, Options{FP16: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := BuildQDQ(t.Context(), r, a, dir, QDQOptions{Ranges: someRanges(a.Depth)}); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string][]string{
+		"tokenizer.fp16.onnx": {"encoder/conv_out float32", "quant_conv float32"},
+		"encoder.fp16.onnx":   nil,
+		"encoder.qdq.onnx":    {"*/attn/qkv/matmul int8", "*/attn/proj/matmul int8", "*/mlp/fc1/matmul int8", "*/mlp/fc2/matmul int8"},
+	} {
+		m, err := onnx.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		types, err := m.Types()
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := map[string]string{} // by which operator
+		for _, n := range m.Nodes {
+			made[n.Outputs[0]] = n.Op
+		}
+		products := 0
+		for _, n := range m.Nodes {
+			if n.Op != "MatMul" && n.Op != "Conv" {
+				continue
+			}
+			products++
+			kind := types[n.Inputs[0]].String()
+			if made[n.Inputs[0]] == "DequantizeLinear" && made[n.Inputs[1]] == "DequantizeLinear" {
+				kind = "int8"
+			}
+			name := n.Name
+			if block, rest, ok := strings.Cut(n.Name, "/"); ok && strings.HasPrefix(block, "blocks.") {
+				name = "*/" + rest
+			}
+			if slices.Contains(want, name+" "+kind) || kind == "float16" && !slices.ContainsFunc(want, func(w string) bool { return strings.HasPrefix(w, name+" ") }) {
+				continue
+			}
+			t.Errorf("%s: %s is computed in %s", file, n.Name, kind)
+		}
+		if products < 10 {
+			t.Errorf("%s: only %d products found", file, products)
+		}
+	}
+}
+
 func TestBuildIsReproducible(t *testing.T) {
 	var first []Written
 	for range 2 {
@@ -89,10 +188,16 @@ func TestBuildIsReproducible(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := Build(t.Context(), r, a, t.TempDir(), Options{Int8: true})
+		dir := t.TempDir()
+		w, err := Build(t.Context(), r, a, dir, Options{Int8: true, FP16: true})
 		if err != nil {
 			t.Fatal(err)
 		}
+		qdq, err := BuildQDQ(t.Context(), r, a, dir, QDQOptions{Ranges: someRanges(a.Depth)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w = append(w, qdq...)
 		if first == nil {
 			first = w
 		}
@@ -111,7 +216,7 @@ func TestBuildProgressAndCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := map[string][2]int64{}
-	if _, err := Build(t.Context(), r, a, t.TempDir(), Options{Int8: true, Progress: func(stage string, done, total int64) {
+	if _, err := Build(t.Context(), r, a, t.TempDir(), Options{Int8: true, FP16: true, Progress: func(stage string, done, total int64) {
 		if done <= last[stage][0] || done > total {
 			t.Errorf("%s: %d of %d after %d", stage, done, total, last[stage][0])
 		}
@@ -119,7 +224,7 @@ func TestBuildProgressAndCancel(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	if len(last) != 4 {
+	if len(last) != 6 {
 		t.Errorf("stages %v", last)
 	}
 	for stage, p := range last {
@@ -141,7 +246,7 @@ func TestQuantise(t *testing.T) {
 		-0.001, 0.0004, 0.00025, 0.0001, 0.001,
 	}
 	scales := make([]float32, out)
-	q := quantise(v, out, in, scales)
+	q := quantise(v, out, in, scales, make([]byte, out*in), out)
 	if scales[1] != 1 {
 		t.Errorf("an output of zeros has scale %v", scales[1])
 	}

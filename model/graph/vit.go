@@ -26,11 +26,11 @@ func (b *builder) encoder(from, to int) {
 	var x string
 	if from == 0 {
 		ids := b.Input("ids", onnx.Int32, shape[:2]...)
-		table := b.constant(b.w.put("token.table", []int64{int64(a.Codebook), d}, func() ([]float32, error) {
+		table := b.store(recipe{"token.table", []int64{int64(a.Codebook), d}, func() ([]float32, error) {
 			return tokenTable(b.w, a)
-		}))
+		}})
 		x = b.Op("Gather", "token", []string{table, ids}, onnx.Int("axis", 0))
-		x = b.Op("Add", "positions", []string{x, b.weight(trunk + "pos_embed")})
+		x = b.Op("Add", "positions", []string{b.wide(x), b.constant(b.w.put(b.w.plain(trunk+"pos_embed"), onnx.Float32))})
 	} else {
 		x = b.Input("stream", onnx.Float32, shape...)
 	}
@@ -51,10 +51,10 @@ func (b *builder) encoder(from, to int) {
 func (b *builder) block(name, key, x string) string {
 	h := b.layerNorm(name+"/norm1", key+".norm1", x)
 	h = b.causalAttention(name+"/attn", key+".attn", h)
-	x = b.Op("Add", name+"/attn/residual", []string{x, h})
+	x = b.Op("Add", name+"/attn/residual", []string{x, b.wide(h)})
 	h = b.layerNorm(name+"/norm2", key+".norm2", x)
 	h = b.mlp(name+"/mlp", key+".mlp", h)
-	return b.Op("Add", name, []string{x, h})
+	return b.Op("Add", name, []string{x, b.wide(h)})
 }
 
 func (b *builder) mlp(name, key, x string) string {
@@ -71,7 +71,7 @@ func (b *builder) causalAttention(name, key, x string) string {
 	a := b.a
 	n, d, heads := int64(a.Tokens()), int64(a.Dim), int64(a.Heads)
 	hd := d / heads
-	qkv := b.linear(name+"/qkv", key+".qkv", x, a.Dim, float32(1/math.Sqrt(float64(hd))))
+	qkv := b.narrow(b.linear(name+"/qkv", key+".qkv", x, a.Dim, float32(1/math.Sqrt(float64(hd)))))
 	q, k, v := name+"/q", name+"/k", name+"/v"
 	b.Add(onnx.Node{Op: "Split", Name: name + "/split", Inputs: []string{qkv, b.Int64s(fmt.Sprintf("split/%d", d), d, d, d)},
 		Outputs: []string{q, k, v}, Attrs: []onnx.Attr{onnx.Int("axis", -1)}})
@@ -138,7 +138,7 @@ func (b *builder) causalMask(begin, end int64) string {
 		// A band's mask is small, and the graph may share a data file that is complete.
 		return b.Floats(name, []int64{rows, end}, mask()...)
 	}
-	return b.constant(b.w.put(name, []int64{rows, end}, func() ([]float32, error) { return mask(), nil }))
+	return b.store(recipe{name, []int64{rows, end}, func() ([]float32, error) { return mask(), nil }})
 }
 
 // pool is SigLIP's attention pooling: one learned query over all features, then an MLP. The query does
@@ -154,7 +154,7 @@ func (b *builder) pool(x string) string {
 		Outputs: []string{k, v}, Attrs: []onnx.Attr{onnx.Int("axis", -1)}})
 	k = b.heads(k, n, heads, hd, 0, 2, 3, 1)
 	v = b.heads(v, n, heads, hd, 0, 2, 1, 3)
-	q := b.constant(b.w.put("pool.query", []int64{heads, 1, hd}, func() ([]float32, error) { return poolQuery(b.w, a) }))
+	q := b.store(recipe{"pool.query", []int64{heads, 1, hd}, func() ([]float32, error) { return poolQuery(b.w, a) }})
 	s := b.Op("MatMul", "pool/scores", []string{q, k})
 	s = b.Op("Softmax", "pool/softmax", []string{s}, onnx.Int("axis", -1))
 	y := b.Op("MatMul", "pool/mixed", []string{s, v})
@@ -162,5 +162,5 @@ func (b *builder) pool(x string) string {
 	y = b.linear("pool/proj", key+".proj", y, 0, 1)
 	h := b.layerNorm("pool/norm", key+".norm", y)
 	h = b.mlp("pool/mlp", key+".mlp", h)
-	return b.Op("Add", "pool/residual", []string{y, h})
+	return b.Op("Add", "pool/residual", []string{b.wide(y), b.wide(h)})
 }

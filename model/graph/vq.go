@@ -16,11 +16,41 @@ type feature struct {
 // tokenizer is the VQ encoder and the search in the codebook.
 func (b *builder) tokenizer(latents bool) {
 	a := b.a
-	v := a.vqPrefix
-	s := int64(a.Size)
 	n := int64(a.Tokens())
 	batch := onnx.Symbol("batch")
-	x := feature{b.Input("image", onnx.Float32, batch, onnx.Fixed(3), onnx.Fixed(s), onnx.Fixed(s)), 3, a.Size}
+	x := b.vqEncoder()
+
+	// Nearest entry by cosine: both sides on the unit sphere, the largest product wins, the lowest index on a tie.
+	rows := b.reshape("quantize/flat", x.value, 0, int64(a.CodeDim), n)
+	rows = b.Op("Transpose", "quantize/rows", []string{rows}, onnx.Ints("perm", 0, 2, 1))
+	rows = b.Op("LpNormalization", "quantize/unit", []string{rows}, onnx.Int("axis", -1), onnx.Int("p", 2))
+	book := b.store(recipe{"quantize.codebook.unit.transposed", []int64{int64(a.CodeDim), int64(a.Codebook)}, func() ([]float32, error) {
+		unit, err := unitCodebook(b.w.reader, a)
+		return transpose(unit, a.Codebook, a.CodeDim), err
+	}})
+	cosine := b.Op("MatMul", "quantize/cosine", []string{rows, book})
+	best := b.Op("ArgMax", "quantize/argmax", []string{cosine}, onnx.Int("axis", -1), onnx.Int("keepdims", 0))
+	b.Op("Cast", "ids", []string{best}, onnx.Int("to", int64(onnx.Int32)))
+	b.Output("ids", onnx.Int32, batch, onnx.Fixed(n))
+	if latents {
+		b.latents(x)
+	}
+}
+
+// tokenizerLatents is the tokenizer without the search, which TensorRT leaves to a kernel of ours.
+func (b *builder) tokenizerLatents() { b.latents(b.vqEncoder()) }
+
+func (b *builder) latents(x feature) {
+	g := onnx.Fixed(int64(b.a.Grid))
+	b.Output(b.Rename(x.value, "latents"), onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(int64(b.a.CodeDim)), g, g)
+}
+
+// vqEncoder turns an image into latents, before normalisation.
+func (b *builder) vqEncoder() feature {
+	a := b.a
+	v := a.vqPrefix
+	s := onnx.Fixed(int64(a.Size))
+	x := feature{b.Input("image", onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(3), s, s), 3, a.Size}
 
 	e := a.encoder
 	x = b.conv("encoder/conv_in", e.prefix+"conv_in", x, e.edge, 3)
@@ -39,26 +69,11 @@ func (b *builder) tokenizer(latents bool) {
 		}
 	}
 	x = b.mid("encoder/", e.prefix, x)
+	x.value = b.wide(x.value)
+	b.half = false // the end decides tokens
 	x.value = b.groupNorm("encoder/norm_out", e.prefix+"norm_out", x, true)
 	x = b.conv("encoder/conv_out", e.prefix+"conv_out", x, a.latent, 3)
-	x = b.conv("quant_conv", v+"quant_conv", x, a.CodeDim, 1)
-
-	// Nearest entry by cosine: both sides on the unit sphere, the largest product wins, the lowest index on a tie.
-	rows := b.reshape("quantize/flat", x.value, 0, int64(a.CodeDim), n)
-	rows = b.Op("Transpose", "quantize/rows", []string{rows}, onnx.Ints("perm", 0, 2, 1))
-	rows = b.Op("LpNormalization", "quantize/unit", []string{rows}, onnx.Int("axis", -1), onnx.Int("p", 2))
-	book := b.constant(b.w.put("quantize.codebook.unit.transposed", []int64{int64(a.CodeDim), int64(a.Codebook)}, func() ([]float32, error) {
-		unit, err := unitCodebook(b.w.reader, a)
-		return transpose(unit, a.Codebook, a.CodeDim), err
-	}))
-	cosine := b.Op("MatMul", "quantize/cosine", []string{rows, book})
-	best := b.Op("ArgMax", "quantize/argmax", []string{cosine}, onnx.Int("axis", -1), onnx.Int("keepdims", 0))
-	b.Op("Cast", "ids", []string{best}, onnx.Int("to", int64(onnx.Int32)))
-	b.Output("ids", onnx.Int32, batch, onnx.Fixed(n))
-	if latents {
-		g := onnx.Fixed(int64(a.Grid))
-		b.Output(b.Rename(x.value, "latents"), onnx.Float32, batch, onnx.Fixed(int64(a.CodeDim)), g, g)
-	}
+	return b.conv("quant_conv", v+"quant_conv", x, a.CodeDim, 1)
 }
 
 // decoder turns ids back into an image.
@@ -69,9 +84,9 @@ func (b *builder) decoder() {
 	ids := b.Input("ids", onnx.Int32, batch, onnx.Fixed(n))
 
 	// post_quant_conv is 1x1 and its input always one of the codebook's entries: a table.
-	table := b.constant(b.w.put("post_quant.table", []int64{int64(a.Codebook), int64(a.latent)}, func() ([]float32, error) {
+	table := b.store(recipe{"post_quant.table", []int64{int64(a.Codebook), int64(a.latent)}, func() ([]float32, error) {
 		return postQuantTable(b.w, a)
-	}))
+	}})
 	rows := b.Op("Gather", "post_quant/rows", []string{table, ids}, onnx.Int("axis", 0))
 	rows = b.Op("Transpose", "post_quant/channels", []string{rows}, onnx.Ints("perm", 0, 2, 1))
 	x := feature{b.reshape("post_quant", rows, 0, int64(a.latent), g, g), a.latent, a.Grid}
@@ -105,14 +120,14 @@ func (b *builder) decoder() {
 func (b *builder) conv(name, key string, x feature, ch, kernel int) feature {
 	pad := int64(kernel / 2)
 	k := int64(kernel)
-	y := b.Op("Conv", name, []string{x.value, b.weight(key + ".weight"), b.weight(key + ".bias")},
+	y := b.Op("Conv", name, []string{b.narrow(x.value), b.weight(key + ".weight"), b.weight(key + ".bias")},
 		onnx.Ints("kernel_shape", k, k), onnx.Ints("pads", pad, pad, pad, pad))
 	return feature{y, ch, x.edge}
 }
 
 // downsample halves the size; zeros are padded right and below only.
 func (b *builder) downsample(name, key string, x feature) feature {
-	y := b.Op("Conv", name, []string{x.value, b.weight(key + ".weight"), b.weight(key + ".bias")},
+	y := b.Op("Conv", name, []string{b.narrow(x.value), b.weight(key + ".weight"), b.weight(key + ".bias")},
 		onnx.Ints("kernel_shape", 3, 3), onnx.Ints("pads", 0, 0, 1, 1), onnx.Ints("strides", 2, 2))
 	return feature{y, x.ch, x.edge / 2}
 }
@@ -145,7 +160,7 @@ func (b *builder) groupNorm(name, key string, x feature, swish bool) string {
 	for i := range ones {
 		ones[i] = 1
 	}
-	y := b.reshape(name+"/groups", x.value, 0, groups, -1)
+	y := b.reshape(name+"/groups", b.wide(x.value), 0, groups, -1)
 	y = b.Op("InstanceNormalization", name+"/normalised", []string{y, b.Floats("group_norm/ones", []int64{groups}, ones...),
 		b.Floats("group_norm/zeros", []int64{groups}, zeros...)}, onnx.Float("epsilon", normEps))
 	e := int64(x.edge)
@@ -160,10 +175,10 @@ func (b *builder) groupNorm(name, key string, x feature, swish bool) string {
 
 // perChannel is a vector shaped [ch, 1, 1], to meet an image.
 func (b *builder) perChannel(key string, ch int) string {
-	return b.constant(b.w.put(key+".per_channel", []int64{int64(ch), 1, 1}, func() ([]float32, error) {
+	return b.constant(b.w.put(recipe{key + ".per_channel", []int64{int64(ch), 1, 1}, func() ([]float32, error) {
 		v, _, err := b.w.load(key)
 		return v, err
-	}))
+	}}, onnx.Float32))
 }
 
 // spatialAttention is the single-headed attention between the cells of an image, around which x is added.
@@ -171,9 +186,9 @@ func (b *builder) spatialAttention(name, key string, x feature) feature {
 	c, n, e := int64(x.ch), int64(x.edge*x.edge), int64(x.edge)
 	scale := float32(1 / math.Sqrt(float64(x.ch)))
 	h := b.groupNorm(name+"/norm", key+".norm", x, false)
-	w := b.constant(b.w.concat(key+".qkv.weight", scale, key+".q.weight", key+".k.weight", key+".v.weight"))
-	bias := b.constant(b.w.concat(key+".qkv.bias", scale, key+".q.bias", key+".k.bias", key+".v.bias"))
-	h = b.Op("Conv", name+"/qkv", []string{h, w, bias}, onnx.Ints("kernel_shape", 1, 1))
+	w := b.store(b.w.concat(key+".qkv.weight", scale, key+".q.weight", key+".k.weight", key+".v.weight"))
+	bias := b.store(b.w.concat(key+".qkv.bias", scale, key+".q.bias", key+".k.bias", key+".v.bias"))
+	h = b.Op("Conv", name+"/qkv", []string{b.narrow(h), w, bias}, onnx.Ints("kernel_shape", 1, 1))
 	h = b.reshape(name+"/qkv/flat", h, 0, 3*c, n)
 	q, k, v := name+"/q", name+"/k", name+"/v"
 	b.Add(onnx.Node{Op: "Split", Name: name + "/split", Inputs: []string{h, b.Int64s(fmt.Sprintf("split/%d", c), c, c, c)},

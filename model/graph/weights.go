@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/toklip/toklip/model/checkpoint"
+	"github.com/toklip/toklip/model/half"
 	"github.com/toklip/toklip/model/onnx"
 )
 
@@ -47,12 +48,30 @@ func (w *weights) load(key string) ([]float32, []int64, error) {
 	return v, info.Shape, nil
 }
 
-// put stores float32 values under a name, unless that name is there already; values is only called if not.
-func (w *weights) put(name string, shape []int64, values func() ([]float32, error)) (onnx.Tensor, error) {
-	return w.append(name, onnx.Float32, shape, func() ([]byte, error) {
-		v, err := values()
+// recipe is a constant that can be computed when it is wanted: name, shape and values.
+type recipe struct {
+	name   string
+	shape  []int64
+	values func() ([]float32, error)
+}
+
+// put stores a constant as float32 or float16, unless it is there already; its values are only computed if not. In float16
+// it has ".fp16" behind its name.
+func (w *weights) put(r recipe, t onnx.DType) (onnx.Tensor, error) {
+	if t == onnx.Float16 {
+		r.name += ".fp16"
+	}
+	return w.append(r.name, t, r.shape, func() ([]byte, error) {
+		v, err := r.values()
 		if err != nil {
 			return nil, err
+		}
+		if t == onnx.Float16 {
+			b, err := half.Append(make([]byte, 0, 2*len(v)), v)
+			if err != nil {
+				return nil, fmt.Errorf("%w; this model needs fp32", err)
+			}
+			return b, nil
 		}
 		return onnx.AppendFloats(make([]byte, 0, 4*len(v)), v), nil
 	})
@@ -93,18 +112,17 @@ func (w *weights) append(name string, t onnx.DType, shape []int64, bytes func() 
 	return out, nil
 }
 
-// plain stores a tensor as it is.
-func (w *weights) plain(key string) (onnx.Tensor, error) {
+// plain is a tensor as it is.
+func (w *weights) plain(key string) recipe {
 	info, _ := w.reader.Lookup(key)
-	return w.put(key, info.Shape, func() ([]float32, error) {
+	return recipe{key, info.Shape, func() ([]float32, error) {
 		v, _, err := w.load(key)
 		return v, err
-	})
+	}}
 }
 
-// concat stores tensors one after another along their first dimension; the first has its values
-// multiplied by scale.
-func (w *weights) concat(name string, scale float32, keys ...string) (onnx.Tensor, error) {
+// concat is tensors one after another along their first dimension; the first has its values multiplied by scale.
+func (w *weights) concat(name string, scale float32, keys ...string) recipe {
 	var shape []int64
 	for _, key := range keys {
 		info, _ := w.reader.Lookup(key)
@@ -114,7 +132,7 @@ func (w *weights) concat(name string, scale float32, keys ...string) (onnx.Tenso
 			shape[0] += info.Shape[0]
 		}
 	}
-	return w.put(name, shape, func() ([]float32, error) {
+	return recipe{name, shape, func() ([]float32, error) {
 		var all []float32
 		for i, key := range keys {
 			v, _, err := w.load(key)
@@ -127,39 +145,39 @@ func (w *weights) concat(name string, scale float32, keys ...string) (onnx.Tenso
 			all = append(all, v...)
 		}
 		return all, nil
-	})
+	}}
 }
 
-// transposed stores a Linear's weight [out, in] as [in, out], the way MatMul wants it, with the first rows
-// outputs multiplied by scale.
-func (w *weights) transposed(key string, rows int, scale float32) (onnx.Tensor, error) {
+// transposed is a Linear's weight [out, in] as [in, out], the way MatMul wants it, with the first rows outputs multiplied by
+// scale.
+func (w *weights) transposed(key string, rows int, scale float32) recipe {
 	info, _ := w.reader.Lookup(key)
 	shape := []int64{info.Shape[1], info.Shape[0]}
-	return w.put(key+".transposed", shape, func() ([]float32, error) {
+	return recipe{key + ".transposed", shape, func() ([]float32, error) {
 		v, _, err := w.load(key)
 		if err != nil {
 			return nil, err
 		}
 		multiply(v[:rows*int(shape[0])], scale)
 		return transpose(v, int(info.Shape[0]), int(info.Shape[1])), nil
-	})
+	}}
 }
 
-// scaled stores a vector with its first values multiplied by scale.
-func (w *weights) scaled(key string, rows int, scale float32) (onnx.Tensor, error) {
+// scaled is a vector with its first values multiplied by scale.
+func (w *weights) scaled(key string, rows int, scale float32) recipe {
 	info, _ := w.reader.Lookup(key)
 	name := key
 	if rows > 0 {
 		name += ".scaled"
 	}
-	return w.put(name, info.Shape, func() ([]float32, error) {
+	return recipe{name, info.Shape, func() ([]float32, error) {
 		v, _, err := w.load(key)
 		if err != nil {
 			return nil, err
 		}
 		multiply(v[:rows], scale)
 		return v, nil
-	})
+	}}
 }
 
 func multiply(v []float32, by float32) {

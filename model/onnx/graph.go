@@ -26,6 +26,7 @@ type Graph struct {
 	nodes        []Node
 	initializers []Tensor
 	known        map[string]bool // every value that exists
+	types        map[string]DType
 	used         map[string]bool // every value that something consumes
 	nodeNames    map[string]bool
 	domains      map[string]bool
@@ -38,6 +39,7 @@ func NewGraph(name string) *Graph {
 	return &Graph{
 		name:      name,
 		known:     map[string]bool{},
+		types:     map[string]DType{},
 		used:      map[string]bool{},
 		nodeNames: map[string]bool{},
 		domains:   map[string]bool{},
@@ -66,6 +68,7 @@ func (g *Graph) Metadata(key, value string) { g.metadata = append(g.metadata, [2
 // Input declares an input and returns its name.
 func (g *Graph) Input(name string, t DType, shape ...Dim) string {
 	g.define(name)
+	g.types[name] = t
 	g.inputs = append(g.inputs, ValueInfo{name, t, shape})
 	return name
 }
@@ -74,6 +77,9 @@ func (g *Graph) Input(name string, t DType, shape ...Dim) string {
 func (g *Graph) Output(value string, t DType, shape ...Dim) {
 	if !g.known[value] {
 		g.fail("output %q does not exist", value)
+	}
+	if have := g.types[value]; have != 0 && have != t {
+		g.fail("output %q is %s, declared as %s", value, have, t)
 	}
 	g.used[value] = true
 	g.outputs = append(g.outputs, ValueInfo{value, t, shape})
@@ -101,6 +107,7 @@ func (g *Graph) Initializer(t Tensor) string {
 		g.fail("constant %q %s%v has %d bytes instead of %d", t.Name, t.Type, t.Shape, bytes, want)
 	}
 	g.define(t.Name)
+	g.types[t.Name] = t.Type
 	g.initializers = append(g.initializers, t)
 	return t.Name
 }
@@ -150,9 +157,19 @@ func (g *Graph) Add(n Node) {
 		}
 		g.used[in] = true
 	}
-	for _, out := range n.Outputs {
+	in := make([]DType, len(n.Inputs))
+	for i, name := range n.Inputs {
+		in[i] = g.types[name]
+	}
+	types, err := outputTypes(n, in)
+	if err != nil {
+		g.fail("%w", err)
+		types = make([]DType, len(n.Outputs))
+	}
+	for i, out := range n.Outputs {
 		if out != "" {
 			g.define(out)
+			g.types[out] = types[i]
 		}
 	}
 	g.nodes = append(g.nodes, n)

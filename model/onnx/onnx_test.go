@@ -70,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 		Nodes: []Node{
 			{Op: "MatMul", Name: "fc", Inputs: []string{"x", "fc.weight"}, Outputs: []string{"fc"}},
 			{Op: "FastGelu", Domain: Microsoft, Name: "act", Inputs: []string{"fc", "fc.bias"}, Outputs: []string{"act"}},
-			{Op: "ReduceSum", Name: "out", Inputs: []string{"act", "axes"}, Outputs: []string{"out"}},
+			{Op: "ReduceSum", Name: "out", Inputs: []string{"act", "axes"}, Outputs: []string{"out"}, Attrs: []Attr{Int("keepdims", 1)}},
 		},
 		Initializers: []Tensor{
 			{Name: "fc.weight", Type: Float32, Shape: []int64{2, 3}, File: "net.onnx.data", Offset: Alignment, Length: 24},

@@ -1,8 +1,10 @@
 package onnx
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 
@@ -18,7 +20,7 @@ type Model struct {
 	Graph        string // name
 	Inputs       []ValueInfo
 	Outputs      []ValueInfo
-	Nodes        []Node   // without attributes
+	Nodes        []Node
 	Initializers []Tensor // Raw only for small ones that carry raw bytes
 }
 
@@ -142,10 +144,57 @@ func decodeNode(b []byte) (Node, error) {
 			n.Op = string(f.bytes)
 		case nodeDomain:
 			n.Domain = string(f.bytes)
+		case nodeAttribute:
+			a, err := decodeAttr(f.bytes)
+			n.Attrs = append(n.Attrs, a)
+			return err
 		}
 		return nil
 	})
 	return n, err
+}
+
+// decodeAttr reads an attribute of the kinds that Attr has; of others the value is nil.
+func decodeAttr(b []byte) (Attr, error) {
+	var a Attr
+	var kind uint64
+	var single int64
+	var number float32
+	var text string
+	var ints []int64
+	var floats []float32
+	err := fields(b, func(f field) error {
+		switch f.number {
+		case attrName:
+			a.Name = string(f.bytes)
+		case attrType:
+			kind = f.varint
+		case attrI:
+			single = int64(f.varint)
+		case attrF:
+			number = math.Float32frombits(uint32(f.varint))
+		case attrS:
+			text = string(f.bytes)
+		case attrInts:
+			return f.ints(&ints)
+		case attrFloats:
+			return f.floats(&floats)
+		}
+		return nil
+	})
+	switch kind {
+	case attrTypeInt:
+		a.Value = single
+	case attrTypeFloat:
+		a.Value = number
+	case attrTypeString:
+		a.Value = text
+	case attrTypeInts:
+		a.Value = ints
+	case attrTypeFloats:
+		a.Value = floats
+	}
+	return a, err
 }
 
 func decodeTensor(b []byte) (Tensor, error) {
@@ -237,7 +286,7 @@ func decodeEntry(b []byte) (key, value string, err error) {
 	return key, value, err
 }
 
-// field is one field of a message: varint or bytes, by its wire type.
+// field is one field of a message: a number (varint, or the bits of a float) or bytes, by its wire type.
 type field struct {
 	number protowire.Number
 	varint uint64
@@ -262,6 +311,21 @@ func (f field) ints(dst *[]int64) error {
 	return nil
 }
 
+// floats appends a repeated float, packed or not.
+func (f field) floats(dst *[]float32) error {
+	if !f.packed {
+		*dst = append(*dst, math.Float32frombits(uint32(f.varint)))
+		return nil
+	}
+	if len(f.bytes)%4 != 0 {
+		return errors.New("a list of floats that is cut off")
+	}
+	for b := f.bytes; len(b) > 0; b = b[4:] {
+		*dst = append(*dst, math.Float32frombits(binary.LittleEndian.Uint32(b)))
+	}
+	return nil
+}
+
 // fields calls visit for every field of a message. Groups, which ONNX never uses, are errors.
 func fields(b []byte, visit func(field) error) error {
 	for len(b) > 0 {
@@ -278,7 +342,9 @@ func fields(b []byte, visit func(field) error) error {
 			f.bytes, n = protowire.ConsumeBytes(b)
 			f.packed = true
 		case protowire.Fixed32Type:
-			_, n = protowire.ConsumeFixed32(b)
+			var v uint32
+			v, n = protowire.ConsumeFixed32(b)
+			f.varint = uint64(v)
 		case protowire.Fixed64Type:
 			_, n = protowire.ConsumeFixed64(b)
 		default:
