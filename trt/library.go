@@ -1,9 +1,14 @@
 package trt
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"unsafe"
 )
 
 // ShimVariable is the environment variable that may name the shim's file. It counts where
@@ -32,12 +37,6 @@ type Options struct {
 	// Forgotten is called, from any goroutine, for a handle that was dropped without Close. Nil: an
 	// error is logged.
 	Forgotten func(Forgotten)
-}
-
-// Forgotten describes a handle that the garbage collector found unclosed.
-type Forgotten struct {
-	Kind  string // "library", "engine" or "pipeline"
-	Where string // file:line that made it
 }
 
 // Info says what library was opened.
@@ -80,42 +79,205 @@ type Device struct {
 }
 
 // Library is an opened TensorRT. Its methods may be called from any goroutine.
-type Library struct{}
+type Library struct {
+	api  abi
+	info Info
+	log  *drain
+	ring alarm
+
+	// mu guards the handle, which C wants used by one thread at a time, and the counts of children,
+	// those of engines included.
+	mu        sync.Mutex
+	handle    unsafe.Pointer // nil once closed
+	builds    int
+	engines   int
+	pipelines int
+	cleanup   runtime.Cleanup
+}
 
 // Open opens TensorRT and its shim: the best of what Probe finds. No GPU is needed. The error is
 // ErrNoLibrary where something is not installed, with a text that says what and how to get it,
 // ErrWrongVersion and ErrABIMismatch where versions do not fit.
-func Open(o Options) (*Library, error) { return nil, &Error{"open TensorRT", ErrNoLibrary, ""} }
+func Open(o Options) (*Library, error) { return open(system{}, o, caller()) }
 
-// Info says what was opened. The answer never changes.
-func (l *Library) Info() Info { return Info{} }
+func open(ld loader, o Options, where string) (*Library, error) {
+	const op = "open TensorRT"
+	found := probe(ld, o, false)
+	if found.Use < 0 {
+		return nil, nothingToOpen(op, found)
+	}
+	use := found.Libraries[found.Use]
+	object, err := openShim(ld, use.Shim)
+	if err != nil {
+		return nil, &Error{op, ErrNoLibrary, fmt.Sprintf("shim %s: %v", use.Shim, err)}
+	}
+	api, err := ld.bind(object)
+	if err != nil {
+		if e := (*Error)(nil); errors.As(err, &e) {
+			return nil, &Error{op, e.Code, fmt.Sprintf("shim %s: %s", use.Shim, e.Message)}
+		}
+		return nil, fmt.Errorf("%s: shim %s: %w", op, use.Shim, err)
+	}
 
-// Device looks for the GPU. The error is ErrNoDevice without one.
-func (l *Library) Device() (Device, error) { return Device{}, ErrClosed }
-
-// Reset throws the CUDA context away after ErrDeviceLost or ErrTimeout, so that the next handle gets
-// a fresh one. ErrBusy while there are engines or pipelines. It may fail: some errors last as long
-// as the process.
-func (l *Library) Reset() error { return ErrClosed }
-
-// Close frees the library. It refuses with ErrBusy while engines, pipelines or builds are open.
-func (l *Library) Close() error { return nil }
-
-// Build makes a plan file of an ONNX file. It takes seconds to many minutes; progress, which may be
-// nil, is called meanwhile from the caller's goroutine. Cancelling ctx asks TensorRT to stop and
-// waits until it has: soon from TensorRT 10 on, at the end of the build with 8.x, which cannot be
-// stopped but with its process. The error then wraps ErrCancelled and the context's cause. On an
-// error no plan is left.
-func (l *Library) Build(ctx context.Context, o BuildOptions, progress func(Progress)) error {
-	return ErrClosed
+	l := &Library{api: api, ring: newAlarm(o)}
+	var pins arena
+	defer pins.free()
+	nvinfer := use.Path
+	if nvinfer == "" {
+		nvinfer = o.TensorRT
+	}
+	arg := openArg{cpuOnly: o.CPUOnly}
+	var errs [4]error
+	arg.nvinfer, errs[0] = pins.text("path of TensorRT", nvinfer)
+	arg.parser, errs[1] = pins.text("path of the ONNX parser", parserPath(o))
+	arg.cuda, errs[2] = pins.text("path of the CUDA driver", o.CUDA)
+	errs[3] = numbers(number{"device", o.Device, &arg.device})
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, &Error{op, ErrInvalid, err.Error()}
+	}
+	if e := api.open(abiVersion, &arg, &l.handle); e != nil {
+		return nil, take(api, op, e)
+	}
+	l.info = describe(api, l.handle)
+	l.info.Shim = use.Shim
+	if l.info.Family == "test" && os.Getenv(AllowTestVariable) != "1" {
+		err := &Error{op, ErrUnsupported, fmt.Sprintf("shim %s is the implementation for tests, which runs on the CPU: set %s=1 to test with it", use.Shim, AllowTestVariable)}
+		if e := api.libraryFree(l.handle); e != nil {
+			return nil, errors.Join(err, take(api, "close TensorRT", e))
+		}
+		return nil, err
+	}
+	l.log = newDrain(api, l.handle, o.Logger)
+	l.log.take()
+	l.cleanup = watch(l, l.ring, "library", where)
+	return l, nil
 }
 
-// Network parses an ONNX file and describes it.
-func (l *Library) Network(onnx string) (Network, error) { return Network{}, ErrClosed }
+// nothingToOpen makes an error of what a probe did not find.
+func nothingToOpen(op string, found Found) error {
+	code := ErrNoLibrary
+	for _, l := range found.Libraries {
+		if l.Path != "" && len(l.ShimTried) == 0 {
+			code = ErrWrongVersion
+		}
+	}
+	text := "nothing found"
+	if len(found.Missing) > 0 {
+		text = found.Missing[0]
+	}
+	return &Error{op, code, text}
+}
 
-// Load puts a plan on the GPU. The plan is read during the call only. dlaCore is the one the plan
-// was built for, -1 for none. ErrBadPlan where the plan is damaged, foreign or of another version.
-func (l *Library) Load(plan []byte, dlaCore int) (*Engine, error) { return nil, ErrClosed }
+// parserPath is the parser that was asked for, or the one beside a TensorRT that was.
+func parserPath(o Options) string {
+	if o.Parser != "" || o.TensorRT == "" {
+		return o.Parser
+	}
+	for _, f := range families {
+		if path := filepath.Join(filepath.Dir(o.TensorRT), f.parser); filepath.Base(o.TensorRT) == f.soname {
+			if _, err := os.Stat(path); err == nil {
+				return path
+			}
+		}
+	}
+	return ""
+}
 
-// NewPipeline makes a pipeline of loaded engines, which must stay open as long as it.
-func (l *Library) NewPipeline(o PipelineOptions) (*Pipeline, error) { return nil, ErrClosed }
+// describe asks an opened library what it is.
+func describe(api abi, handle unsafe.Pointer) Info {
+	var a libraryArg
+	api.libraryDescribe(handle, &a)
+	return Info{
+		Family:  text(a.family[:]),
+		Path:    text(a.path[:]),
+		Version: Version{int(a.major), int(a.minor), int(a.patch), int(a.build)},
+		Headers: Version{int(a.headersMajor), int(a.headersMinor), int(a.headersPatch), 0},
+		Kernels: text(a.kernels[:]),
+		ABI:     abiVersion,
+	}
+}
+
+// take makes an error of one of C's and frees that.
+func take(api abi, op string, e unsafe.Pointer) error {
+	defer api.errorFree(e)
+	return &Error{op, api.errorCode(e), api.errorMessage(e)}
+}
+
+// result is the end of a call of op: nil, or the error; what was logged meanwhile is handed over.
+func (l *Library) result(op string, e unsafe.Pointer) error {
+	l.log.take()
+	if e == nil {
+		return nil
+	}
+	return take(l.api, op, e)
+}
+
+// closed is the error of a closed handle.
+func closed(op string) error { return fmt.Errorf("%s: %w", op, ErrClosed) }
+
+// Info says what was opened. The answer never changes.
+func (l *Library) Info() Info { return l.info }
+
+// Device looks for the GPU. The error is ErrNoDevice without one.
+func (l *Library) Device() (Device, error) {
+	const op = "look for the GPU"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.handle == nil {
+		return Device{}, closed(op)
+	}
+	var a deviceArg
+	if err := l.result(op, l.api.deviceDescribe(l.handle, &a)); err != nil {
+		return Device{}, err
+	}
+	return Device{
+		Name: text(a.name[:]), SM: int(a.sm), Driver: int(a.driver), DLACores: int(a.dlaCores),
+		Integrated: a.integrated, Kernels: a.kernels, MemoryTotal: a.memoryTotal, MemoryFree: a.memoryFree,
+	}, nil
+}
+
+// Reset throws the CUDA context away after ErrDeviceLost or ErrTimeout, so that the next handle gets
+// a fresh one. ErrBusy while there are engines, pipelines or builds. It may fail: some errors last as
+// long as the process.
+func (l *Library) Reset() error {
+	const op = "reset the GPU"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.handle == nil {
+		return closed(op)
+	}
+	if err := l.children(op); err != nil {
+		return err
+	}
+	return l.result(op, l.api.deviceReset(l.handle))
+}
+
+// Close frees the library. It refuses with ErrBusy while engines, pipelines or builds are open.
+func (l *Library) Close() error {
+	const op = "close TensorRT"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.handle == nil {
+		return nil
+	}
+	if err := l.children(op); err != nil {
+		return err
+	}
+	l.log.end()
+	e := l.api.libraryFree(l.handle)
+	// Whatever it says, the handle is not used again: nobody could tell what state it is in.
+	l.handle = nil
+	l.cleanup.Stop()
+	if e != nil {
+		return take(l.api, op, e)
+	}
+	return nil
+}
+
+// children is the error of a parent that has some. l.mu is held.
+func (l *Library) children(op string) error {
+	if l.builds+l.engines+l.pipelines == 0 {
+		return nil
+	}
+	return &Error{op, ErrBusy, fmt.Sprintf("%d pipelines, %d engines and %d builds are still open: close them first", l.pipelines, l.engines, l.builds)}
+}
