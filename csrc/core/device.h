@@ -23,7 +23,7 @@
 namespace toklip {
 
 enum class Memory {
-  kDevice,  // the device's own. The CPU may not touch it, unless DeviceInfo says that it can
+  kDevice,  // the device's own; the CPU does not touch it
   kPinned   // of the CPU, page-locked and mapped: the device reads and writes it in place, at an address of its own
 };
 
@@ -71,10 +71,11 @@ class Buffer {
 class Event {
  public:
   virtual ~Event() = default;
-  // Whether all work before the last record has ended. True if never recorded. While a graph that records it is under
-  // way, it is the record of the newest launch. Throws when the device was lost.
+  // Whether all work before the last record that was made outside of graphs has ended. True if there was none. Throws
+  // when the device was lost. For events that graphs record it has no meaning.
   virtual bool done() = 0;
-  // Time on the device from earlier's last record to this one's. Both must be done. 0 if one was never recorded.
+  // Time on the device from earlier's last record to this one's, by a graph or not. The work of both has ended, which
+  // the caller knows from done() of an event recorded behind them. 0 if one was never recorded.
   virtual float microseconds_since(const Event &earlier) = 0;
 };
 
