@@ -1,0 +1,178 @@
+#include "kernels/cpu_forms.h"
+
+#include <cstring>
+
+#include "kernels/half.h"
+#include "kernels/tokens.h"
+#include "kernels/unit.h"
+
+namespace toklip {
+namespace {
+
+void first_pass(const FrameWork &f) {
+  const int32_t width = middle_width(f);
+  const int32_t height = middle_height(f);
+  if (f.vertical_first) {
+    for (int32_t y = 0; y < height; y++) {
+      for (int32_t x = 0; x < width; x++) f.scratch[static_cast<int64_t>(y) * width + x] = first_down(f, x, y);
+    }
+    return;
+  }
+  // A row is converted once, behind the middle picture.
+  Rgb *row = f.scratch + static_cast<int64_t>(width) * height;
+  const int32_t columns = f.col_to - f.col_from;
+  const int32_t from = f.col_from;
+  for (int32_t y = 0; y < height; y++) {
+    for (int32_t i = 0; i < columns; i++) row[i] = frame_pixel(f, from + i, f.row_from + y);
+    Rgb *out = f.scratch + static_cast<int64_t>(y) * width;
+    for (int32_t x = 0; x < width; x++) out[x] = first_across(f, [row, from](int32_t i) { return row[i - from]; }, x);
+  }
+}
+
+void store(const FrameWork &f, int64_t at, float v) {
+  if (f.half)
+    static_cast<uint16_t *>(f.output)[at] = half_of(v);
+  else
+    static_cast<float *>(f.output)[at] = v;
+}
+
+// Tokens that are searched at once: a few vector registers of them, whatever a register holds.
+constexpr int32_t kLanes = 32;
+
+template <int C>
+TOKLIP_HD void search_tokens(const SearchWork &w) {
+  const int32_t all = w.images * w.tokens;
+  for (int32_t first = 0; first < all; first += kLanes) {
+    float u[C][kLanes] = {};
+    const int32_t n = lesser(kLanes, all - first);
+    for (int32_t t = 0; t < n; t++) {
+      const int32_t token = first + t;
+      const float *z = w.latents + (static_cast<int64_t>(token / w.tokens) * w.dim * w.tokens + token % w.tokens);
+      const float length = vector_length(z, w.tokens, w.dim);
+      for (int32_t c = 0; c < w.dim; c++) u[c][t] = z[static_cast<int64_t>(c) * w.tokens] / length;
+    }
+    float cosine[kLanes];
+    int32_t id[kLanes];
+    const Best none = best_of_none(0);
+    for (int32_t t = 0; t < kLanes; t++) {
+      cosine[t] = none.cosine;
+      id[t] = none.id;
+    }
+    const float *e = w.codebook;
+    for (int32_t k = 0; k < w.codes; k++, e += C) {
+      for (int32_t t = 0; t < kLanes; t++) {
+        float a = 0;
+        for (int32_t c = 0; c < C; c++) a = fused(u[c][t], e[c], a);
+        // best_look, without a branch.
+        const bool better = a > cosine[t];
+        cosine[t] = better ? a : cosine[t];
+        id[t] = better ? k : id[t];
+      }
+    }
+    std::memcpy(w.ids + first, id, static_cast<size_t>(n) * sizeof *id);
+  }
+}
+
+TOKLIP_HD void search_any(const SearchWork &w) {
+  switch (padded_dim(w.dim)) {
+    case 4:
+      return search_tokens<4>(w);
+    case 8:
+      return search_tokens<8>(w);
+    case 16:
+      return search_tokens<16>(w);
+    default:
+      return search_tokens<32>(w);
+  }
+}
+
+// fma is one instruction on every ARM and on x86 processors since 2013; on others it is a slow function with the same
+// result.
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) void search_avx2(const SearchWork &w) { search_any(w); }
+#endif
+void search_plain(const SearchWork &w) { search_any(w); }
+
+}  // namespace
+
+void cpu_preprocess(const FrameWork &f) {
+  const int64_t plane = static_cast<int64_t>(f.size) * f.size;
+  if (f.pixels == kImage) {
+    for (int64_t i = 0; i < 3 * plane; i++) {
+      float v;
+      std::memcpy(&v, f.data + 4 * i, sizeof v);
+      store(f, i, v);
+    }
+    return;
+  }
+  first_pass(f);
+  for (int32_t y = 0; y < f.size; y++) {
+    for (int32_t x = 0; x < f.size; x++) {
+      const Rgb p = square_pixel(f, x, y);
+      const int64_t i = static_cast<int64_t>(y) * f.size + x;
+      store(f, i, normalised(p.r, f.mean[0], f.std[0]));
+      store(f, plane + i, normalised(p.g, f.mean[1], f.std[1]));
+      store(f, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
+    }
+  }
+}
+
+void cpu_search(const SearchWork &w) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return search_avx2(w);
+#endif
+  search_plain(w);
+}
+
+void cpu_compare(const CompareWork &w, int32_t frames) {
+  const int32_t words = mask_words(w.tokens);
+  for (int32_t f = 0; f < frames; f++) {
+    const int32_t *ids = w.ids + static_cast<int64_t>(f) * w.tokens;
+    int32_t *last = w.last + static_cast<int64_t>(w.frames[f].stream) * w.tokens;
+    uint64_t *changed = w.changed + static_cast<int64_t>(f) * words;
+    const bool fresh = w.frames[f].fresh != 0;
+    int32_t count = 0;
+    for (int32_t word = 0; word < words; word++) changed[word] = 0;
+    for (int32_t i = 0; i < w.tokens; i++) {
+      const bool differs = fresh || ids[i] != last[i];
+      changed[i / 64] |= static_cast<uint64_t>(differs) << (i % 64);
+      count += differs;
+    }
+    std::memcpy(last, ids, static_cast<size_t>(w.tokens) * sizeof *last);
+    w.counts[f] = count;
+  }
+}
+
+void cpu_pack(const PackWork &w, int32_t frames) {
+  const int32_t n = packed_bytes(w.tokens, w.bits);
+  for (int32_t f = 0; f < frames; f++) {
+    for (int32_t i = 0; i < n; i++)
+      w.packed[f * w.stride + i] = packed_byte(w.ids + static_cast<int64_t>(f) * w.tokens, w.tokens, w.bits, i);
+  }
+}
+
+void cpu_gather(const GatherWork &w, int32_t chosen) {
+  for (int32_t i = 0; i < chosen; i++)
+    std::memcpy(w.gathered + static_cast<int64_t>(i) * w.tokens, w.ids + static_cast<int64_t>(w.chosen[i]) * w.tokens,
+                static_cast<size_t>(w.tokens) * sizeof *w.ids);
+}
+
+void cpu_unit(const UnitWork &w, int32_t n) {
+  for (int32_t j = 0; j < n; j++) {
+    const float *v = w.vectors + static_cast<int64_t>(j) * w.dim;
+    float *out = w.units + static_cast<int64_t>(j) * w.dim;
+    float sums[kUnitLanes];
+    for (int32_t lane = 0; lane < kUnitLanes; lane++) sums[lane] = lane_squares(v, w.dim, lane);
+    for (int32_t h = kUnitLanes / 2; h > 0; h /= 2) {
+      for (int32_t lane = 0; lane < h; lane++) sums[lane] = sums[lane] + sums[lane + h];
+    }
+    const float length = length_of_squares(sums[0]);
+    for (int32_t i = 0; i < w.dim; i++) out[i] = v[i] / length;
+  }
+}
+
+void cpu_widen(const uint16_t *from, float *to, int64_t n) {
+  for (int64_t i = 0; i < n; i++) to[i] = float_of_half(from[i]);
+}
+
+}  // namespace toklip
