@@ -179,7 +179,7 @@ if ! ready trt-10.15 "$redist_sha256"; then
 	echo "trt deps: fetching TensorRT 10.15 ($redist_size)"
 	# A repository of its own, kept until the file is in place: mvn goes on where it was interrupted.
 	repository=$PWD/$root/download/maven
-	mvn -q -B -Dmaven.repo.local="$repository" "$maven_dependency:get" -Dtransitive=false \
+	mvn -q -B -Dstyle.color=never -Dmaven.repo.local="$repository" "$maven_dependency:get" -Dtransitive=false \
 		-Dartifact="org.bytedeco:tensorrt:10.15-1.5.13:jar:$redist" >"$root/download/maven.log" 2>&1 ||
 		fail "mvn did not bring TensorRT 10.15: $(grep -m 1 ERROR "$root/download/maven.log" || tail -n 1 "$root/download/maven.log")"
 	jar=$(find "$repository/org/bytedeco" -name "tensorrt-*-$redist.jar")
