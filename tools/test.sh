@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 export TOKLIP_REQUIRE_OPENCV=1
 gotestsum=(go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails --format-hide-empty-pkg)
 
+tools/trt/deps.sh
+
 echo "test: every package, race detector on"
 "${gotestsum[@]}" --jsonfile .cache/test.json -- -race -timeout 15m ${TEST_FLAGS:-} ./...
 
