@@ -72,7 +72,7 @@ type NodeState string
 // The states of a node.
 const (
 	StateStarting       NodeState = "starting"        // not computing yet
-	StateBuildingEngine NodeState = "building-engine" // compiling for this GPU; Progress counts
+	StateBuildingEngine NodeState = "building-engine" // compiling for this GPU, while another backend serves; Progress counts
 	StateReady          NodeState = "ready"
 	StateDegraded       NodeState = "degraded" // computing, but not all is well; Reason says what
 	StateStopping       NodeState = "stopping"
@@ -89,6 +89,7 @@ type State struct {
 // Progress of long work.
 type Progress struct {
 	Step      string  `json:"step"`       // what is being done
+	Phase     string  `json:"phase"`      // of the step, in the words of what does it; may be empty
 	Done      float64 `json:"done"`       // 0 to 1
 	ElapsedNS int64   `json:"elapsed_ns"` // so far
 	LeftNS    int64   `json:"left_ns"`    // estimated; 0: unknown

@@ -17,8 +17,8 @@ import (
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/capture"
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/tensorrt"
 	"github.com/toklip/toklip/engine"
-	"github.com/toklip/toklip/engine/onnxruntime"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/mqtt"
@@ -36,14 +36,14 @@ type daemon struct {
 	bootID  string
 	started time.Time
 
-	lock     *nodeLock
-	broker   *mqtt.Broker // nil with a broker outside
-	client   *mqtt.Client
-	model    *openedModel
-	backend  engine.Backend
-	pipeline *engine.Pipeline
-	cameras  []*camera
-	publish  *publisher
+	lock        *nodeLock
+	broker      *mqtt.Broker // nil with a broker outside
+	client      *mqtt.Client
+	model       *openedModel
+	accelerator *accelerator
+	pipeline    *engine.Pipeline
+	cameras     []*camera
+	publish     *publisher
 
 	reviewing sync.Mutex // one review at a time, so that an older finding never replaces a newer one
 
@@ -123,7 +123,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer disconnect()
 	disconnected := make(chan struct{})
 	var connectErr error // once disconnected
-	d.setState(api.StateStarting, "loading the model")
+	d.setState(api.StateStarting, "loading the model", nil)
 	d.registerCommands()
 	go func() {
 		defer close(disconnected)
@@ -132,7 +132,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 	err := d.serveWithin(ctx, disconnected)
 	if err != nil {
-		d.setState(api.StateStopping, err.Error())
+		d.setState(api.StateStopping, err.Error(), nil)
 	}
 	disconnect()
 	<-disconnected
@@ -162,7 +162,7 @@ func (d *daemon) serveWithin(ctx context.Context, disconnected <-chan struct{}) 
 	case <-ctx.Done():
 	}
 	d.log.Info("stopping")
-	d.setState(api.StateStopping, "")
+	d.setState(api.StateStopping, "", nil)
 	overdue := time.NewTimer(stopGrace)
 	defer overdue.Stop()
 	select {
@@ -207,7 +207,11 @@ func (d *daemon) serve(ctx context.Context) error {
 	if err := d.load(ctx); err != nil {
 		return err
 	}
-	defer d.backend.Close()
+	defer func() {
+		if err := d.accelerator.close(); err != nil {
+			d.log.Warn("the backend was not closed in order", "error", err)
+		}
+	}()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -222,26 +226,15 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	group.Go(func() error { return d.pipeline.Run(ctx) })
 	group.Go(func() error { return d.report(ctx) })
+	group.Go(func() error { return d.accelerator.serve(ctx, d.pipeline) })
 	d.review()
-	d.log.Info("ready", "cameras", len(d.cameras), "backend", d.backend.Describe().Name, "precision", d.backend.Describe().Precision)
+	d.log.Info("ready", "cameras", len(d.cameras), "backend", d.pipeline.Describe().Name, "precision", d.pipeline.Describe().Precision)
 	return group.Wait()
 }
 
 // load opens model and backend, makes the pipeline and its cameras, and publishes the birth document.
-func (d *daemon) load(ctx context.Context) error {
-	backend, err := chooseBackend(d.cfg.Engine.Backend)
-	if err != nil {
-		return err
-	}
-	precision := d.cfg.Engine.Precision
-	if precision == "auto" {
-		precision = model.FP32
-	}
-	if precision == "fp16" {
-		d.log.Warn("fp16 needs TensorRT, which this version does not have; running fp32 on the CPU")
-		precision = "fp32"
-	}
-	if d.model, err = openModel(d.cfg.Model.Path, precision, backend); err != nil {
+func (d *daemon) load(ctx context.Context) (err error) {
+	if d.model, err = openDaemonModel(d.cfg); err != nil {
 		return err
 	}
 	if d.cfg.Model.Verify {
@@ -249,29 +242,43 @@ func (d *daemon) load(ctx context.Context) error {
 			return err
 		}
 	}
-	library, err := openRuntime(d.cfg.Engine.ONNXRuntimeLibrary)
+	d.accelerator = newAccelerator(d.cfg.Engine, d.model, len(d.cfg.Cameras), d.log)
+	d.accelerator.changed, d.accelerator.news = d.backendChanged, d.judgeState
+	backend, err := d.accelerator.begin(ctx)
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	d.backend, err = library.NewBackend(d.model.spec, onnxruntime.Options{Threads: d.cfg.Engine.Threads, MaxBatch: cpuBatch})
-	if err != nil {
-		return err
-	}
-	d.log.Info("model loaded", "model", d.model.manifest.Name, "backend", d.backend.Describe().Name,
-		"precision", precision, "duration", round(time.Since(begun)))
-	if err := d.assemble(); err != nil {
-		d.backend.Close()
-		return err
+	if err := d.assemble(backend); err != nil {
+		return errors.Join(err, d.accelerator.close())
 	}
 	return d.client.SetInfo(d.info())
 }
 
+// openDaemonModel opens the model as ONNX Runtime runs it: TensorRT's precisions that it lacks are fp32 there.
+func openDaemonModel(cfg config.Config) (*openedModel, error) {
+	precision := cfg.Engine.Precision
+	if precision == tensorrt.Auto || precision == model.FP16 {
+		precision = model.FP32
+	}
+	opened, err := openModel(cfg.Model.Path, precision, model.BackendONNXRuntime)
+	if precision == model.FP32 || cfg.Engine.Backend == model.BackendONNXRuntime || !errors.Is(err, model.ErrNoGraph) {
+		return opened, err
+	}
+	manifest, loadErr := model.Load(cfg.Model.Path)
+	if loadErr != nil {
+		return nil, loadErr
+	}
+	if _, missing := manifest.Graph(model.RoleEncoder, precision, model.BackendTensorRT); missing != nil {
+		return nil, err
+	}
+	return openModel(cfg.Model.Path, model.FP32, model.BackendONNXRuntime)
+}
+
 // assemble makes the pipeline and one camera after the other.
-func (d *daemon) assemble() (err error) {
+func (d *daemon) assemble(backend engine.Backend) (err error) {
 	d.publish = newPublisher(d.client, d.log, d.header())
 	d.pipeline, err = engine.New(engine.Config{
-		Backend: d.backend, Sink: d.publish, MaxBatch: d.cfg.Engine.MaxBatch,
+		Backend: backend, Sink: d.publish, MaxBatch: d.cfg.Engine.MaxBatch,
 		KeyframeInterval: d.cfg.Engine.KeyframeInterval.Std(),
 		OnError:          d.backendFailed, Logger: d.log.With("part", "engine"),
 	})

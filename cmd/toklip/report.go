@@ -20,7 +20,7 @@ import (
 
 // info is the birth document.
 func (d *daemon) info() api.Info {
-	m, about := d.model.manifest, d.backend.Describe()
+	m, about := d.model.manifest, d.pipeline.Describe()
 	info := api.Info{
 		Schema: api.Schema, Version: version, Node: d.node, BootID: d.bootID, StartedNS: d.started.UnixNano(),
 		Model: short(m.ModelHash), ModelName: m.Name, ModelSource: m.Source, ModelLicence: m.Licence,
@@ -31,6 +31,7 @@ func (d *daemon) info() api.Info {
 		Backend: about.Name, BackendVersion: about.Version, Precision: about.Precision,
 		Cameras: []api.CameraInfo{},
 	}
+	d.accelerator.describe(&info)
 	for _, c := range d.cameras {
 		info.Cameras = append(info.Cameras, api.CameraInfo{
 			Name: c.cfg.Name, Source: api.RedactURI(c.cfg.Source), Enabled: c.cfg.Enabled, Resize: c.cfg.Resize,
@@ -55,10 +56,11 @@ func short(hash string) string { return hash[:min(12, len(hash))] }
 
 // setState publishes what the node is doing, if it changed. After "stopping" comes nothing else: cameras that end are
 // no news of the node.
-func (d *daemon) setState(state api.NodeState, reason string) {
+func (d *daemon) setState(state api.NodeState, reason string, progress *api.Progress) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.state.State == state && d.state.Reason == reason {
+	same := d.state.State == state && d.state.Reason == reason && (d.state.Progress == nil) == (progress == nil)
+	if same && (progress == nil || *progress == *d.state.Progress) {
 		return
 	}
 	if d.state.State == api.StateStopping && state != api.StateStopping {
@@ -68,7 +70,7 @@ func (d *daemon) setState(state api.NodeState, reason string) {
 	if d.state.State != state {
 		since = time.Now().UnixNano()
 	}
-	d.state = api.State{State: state, Reason: reason, SinceNS: since}
+	d.state = api.State{State: state, Reason: reason, Progress: progress, SinceNS: since}
 	if err := d.client.SetState(d.state); err != nil {
 		d.log.Error("publishing the state failed", "error", err)
 	}
@@ -77,6 +79,9 @@ func (d *daemon) setState(state api.NodeState, reason string) {
 // backendFailed is told of every batch that the backend failed. What fails may fail for every frame: only news are
 // told. (The pipeline logs the failures, ever more rarely.)
 func (d *daemon) backendFailed(err error) {
+	if d.accelerator != nil {
+		d.accelerator.backendFailed(err)
+	}
 	d.mu.Lock()
 	news := d.fault != err.Error()
 	d.fault = err.Error()
@@ -86,17 +91,39 @@ func (d *daemon) backendFailed(err error) {
 	}
 }
 
-// review publishes every camera's status and derives the node's state from cameras and backend.
+// backendChanged tells that another backend serves.
+func (d *daemon) backendChanged() {
+	if err := d.client.SetInfo(d.info()); err != nil {
+		d.log.Error("publishing the birth document failed", "error", err)
+	}
+	d.judgeState()
+}
+
+// review publishes every camera's status and the node's state.
 func (d *daemon) review() {
 	d.reviewing.Lock()
 	defer d.reviewing.Unlock()
-	var troubles []string
 	dropped := d.engineDrops()
 	for _, c := range d.cameras {
-		status := c.capture.Status()
-		if err := d.client.SetCameraStatus(c.cfg.Name, d.cameraStatus(c, status, dropped[c.cfg.Name])); err != nil {
+		if err := d.client.SetCameraStatus(c.cfg.Name, d.cameraStatus(c, c.capture.Status(), dropped[c.cfg.Name])); err != nil {
 			d.log.Error("publishing a camera's status failed", "camera", c.cfg.Name, "error", err)
 		}
+	}
+	d.deriveState()
+}
+
+// judgeState publishes the node's state.
+func (d *daemon) judgeState() {
+	d.reviewing.Lock()
+	defer d.reviewing.Unlock()
+	d.deriveState()
+}
+
+// deriveState makes the node's state of those of cameras and backend. Called with d.reviewing held.
+func (d *daemon) deriveState() {
+	var troubles []string
+	for _, c := range d.cameras {
+		status := c.capture.Status()
 		// The first attempt to open a camera is no trouble, nor is one that is switched off.
 		retrying := status.Restarts > 0 && (status.State == capture.Connecting || status.State == capture.NoPicture)
 		if status.State == capture.Stalled || retrying {
@@ -112,10 +139,21 @@ func (d *daemon) review() {
 		}
 	}
 	d.mu.Unlock()
-	if len(troubles) > 0 {
-		d.setState(api.StateDegraded, strings.Join(troubles, "; "))
-	} else {
-		d.setState(api.StateReady, "")
+	var building *api.Progress
+	if d.accelerator != nil {
+		var trouble string
+		if building, trouble = d.accelerator.condition(); trouble != "" && building == nil {
+			troubles = append(troubles, trouble)
+		}
+	}
+	switch {
+	case building != nil:
+		reason := "TensorRT's engines are being built; " + d.pipeline.Describe().Name + " serves meanwhile"
+		d.setState(api.StateBuildingEngine, strings.Join(append([]string{reason}, troubles...), "; "), building)
+	case len(troubles) > 0:
+		d.setState(api.StateDegraded, strings.Join(troubles, "; "), nil)
+	default:
+		d.setState(api.StateReady, "", nil)
 	}
 }
 

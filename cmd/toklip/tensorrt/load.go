@@ -1,0 +1,234 @@
+package tensorrt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/model"
+	"github.com/toklip/toklip/trt"
+	"github.com/toklip/toklip/trt/enginecache"
+)
+
+// RunOptions say how engines run and when they are good enough.
+type RunOptions struct {
+	Streams   int           // stream numbers are below it; 0: 64
+	InFlight  int           // batches under way: 1 or 2; 0: as the GPU is
+	CUDAGraph bool          // replay batches as CUDA graphs
+	Kernels   bool          // pre-processing and search on the GPU
+	Timeout   time.Duration // longest wait for a batch; 0: the binding's own
+	Floors    model.Floors  // each 0: what the precision is known to reach
+}
+
+// Loaded is a backend and what is known of it.
+type Loaded struct {
+	*Backend
+
+	Device   string // what it runs on, for people
+	Networks []Network
+	Report   model.Report // against the model's reference
+}
+
+// Load puts the model's engines on the GPU, judges them, and makes a backend of them, which the caller closes. Engines
+// that are not in the cache, or damaged, or of another TensorRT or GPU, are an error of type *Missing. An error that wraps
+// model.ErrTooFar has the figures of engines that are not good enough.
+func (m *Machine) Load(ctx context.Context, s Source, run RunOptions) (_ *Loaded, err error) {
+	networks, err := m.Networks(s, model.RoleTokenizer, model.RoleEncoder)
+	if err != nil {
+		return nil, err
+	}
+	// Before anything is built in vain.
+	ref, err := s.Manifest.LoadReference(s.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("judge engines: %w", err)
+	}
+	cache, err := m.opts.Cache()
+	if err != nil {
+		return nil, err
+	}
+	begun := time.Now()
+	engines, err := m.engines(ctx, cache, networks)
+	if err != nil {
+		return nil, err
+	}
+	free := func() error { return closeEngines(engines) }
+	options, err := m.pipelineOptions(s, run, engines)
+	if err != nil {
+		return nil, errors.Join(err, free())
+	}
+	p, err := m.lib.NewPipeline(options)
+	if err != nil {
+		return nil, errors.Join(err, free())
+	}
+	l := &Loaded{Device: m.DeviceName(), Networks: networks}
+	l.Backend = newBackend(p, engine.Description{
+		Name: Name, Version: m.info.Version.String(), Precision: s.Precision, MaxBatch: options.BatchMax, InFlight: options.InFlight, Model: s.spec(networks),
+	}, options.StreamsMax, free)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	loaded := time.Now()
+	if l.Report, err = judge(ctx, ref, p, engines[1], run.floors(s.Precision)); err != nil {
+		return nil, err
+	}
+	l.streams[0].fresh.Store(true) // it has seen the reference's pictures
+	m.keep(ctx, cache, networks, l.Report)
+	m.log.Info("engines loaded and judged", "precision", s.Precision, "load", loaded.Sub(begun).Round(time.Millisecond),
+		"judge", time.Since(loaded).Round(time.Millisecond), "agreement", l.Report.String(), "passed", l.Report.Passed)
+	if err = l.Report.Err(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// floors are those asked for, where none is the precision's own.
+func (r RunOptions) floors(precision string) model.Floors {
+	f := model.DefaultFloors(precision)
+	for _, one := range []struct {
+		to    *float64
+		asked float64
+	}{{&f.Tokens, r.Floors.Tokens}, {&f.Features, r.Floors.Features}, {&f.Embedding, r.Floors.Embedding}} {
+		if one.asked > 0 {
+			*one.to = one.asked
+		}
+	}
+	return f
+}
+
+// engines loads all networks or none.
+func (m *Machine) engines(ctx context.Context, cache *enginecache.Cache, networks []Network) (_ []*trt.Engine, err error) {
+	missing := &Missing{}
+	var plans []*enginecache.Plan
+	defer func() {
+		for _, p := range plans {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	// All are looked for first: what is missing is built in one go, and a GPU that is short of memory is not filled in vain.
+	for _, n := range networks {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		plan, err := cache.Load(n.Key)
+		if err != nil {
+			missing.add(n, err)
+			continue
+		}
+		plans = append(plans, plan)
+	}
+	if len(missing.Networks) > 0 {
+		return nil, missing
+	}
+	var engines []*trt.Engine
+	for i, n := range networks {
+		e, err := m.lib.Load(plans[i].Bytes, n.Key.DLACore)
+		if errors.Is(err, trt.ErrBadPlan) {
+			missing.Damaged = true
+			missing.add(n, err)
+			err = missing
+		}
+		if err != nil {
+			return nil, errors.Join(err, closeEngines(engines))
+		}
+		engines = append(engines, e)
+	}
+	return engines, nil
+}
+
+func (e *Missing) add(n Network, why error) {
+	e.Networks = append(e.Networks, n)
+	e.Why = append(e.Why, fmt.Errorf("%s: %w", n, why))
+}
+
+func closeEngines(engines []*trt.Engine) error {
+	var errs []error
+	for _, e := range engines {
+		errs = append(errs, e.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Machine) pipelineOptions(s Source, run RunOptions, engines []*trt.Engine) (trt.PipelineOptions, error) {
+	o := trt.DefaultPipelineOptions()
+	o.Tokenizer, o.Encoder = engines[0], engines[1]
+	o.ImageSize, o.Tokens = s.Spec.ImageSize, s.Spec.Tokens()
+	o.FeatureDim, o.EmbeddingDim = s.Spec.FeatureDim, s.Spec.EmbeddingDim
+	o.CodebookSize, o.CodebookDim = s.Manifest.Tokens.Codebook, s.Manifest.Tokens.CodebookDim
+	if s.Manifest.Codebook != nil { // else the tokenizer gives ids
+		var err error
+		if o.Codebook, err = s.Manifest.LoadCodebook(s.Dir); err != nil {
+			return o, err
+		}
+	}
+	o.Mean, o.Std = s.Spec.Mean, s.Spec.Std
+	o.BatchMax, o.CUDAGraph, o.Kernels = s.Batch, run.CUDAGraph, run.Kernels
+	if run.Streams > 0 {
+		o.StreamsMax = run.Streams
+	}
+	if run.Timeout > 0 {
+		o.Timeout = run.Timeout
+	}
+	if o.InFlight = run.InFlight; o.InFlight == 0 {
+		o.InFlight = inFlight(m.Device())
+	}
+	return o, nil
+}
+
+// inFlight is how many batches a GPU has under way. A discrete one has room for the tokenizer of the next batch beside the
+// encoder of this one; an integrated one is full with either.
+func inFlight(d trt.Device) int {
+	if d.Integrated {
+		return 1
+	}
+	return 2
+}
+
+// judge runs the reference's pictures through the whole pipeline, and the encoder alone on the reference's ids.
+func judge(ctx context.Context, ref *model.Reference, p *trt.Pipeline, encoder *trt.Engine, floors model.Floors) (model.Report, error) {
+	got := model.Outputs{
+		Features: make([]float32, len(ref.Features)), Embedding: make([]float32, len(ref.Embedding)),
+	}
+	results := make([]trt.Result, 1)
+	frame := trt.Frame{Width: ref.Size, Height: ref.Size, Stride: 3 * ref.Size, Pixels: trt.RGB, Resize: trt.Squash, Fresh: true}
+	for i := range ref.Frames {
+		frame.Data = ref.Picture(i)
+		if _, err := p.Process(ctx, []trt.Frame{frame}, results); err != nil {
+			return model.Report{}, fmt.Errorf("judge engines: picture %d: %w", i, err)
+		}
+		got.IDs = append(got.IDs, results[0].IDs...)
+	}
+	n, rows, width := ref.Tokens, ref.Tokens*ref.FeatureDim, ref.EmbeddingDim
+	for i := range ref.Frames {
+		if err := ctx.Err(); err != nil {
+			return model.Report{}, err
+		}
+		err := encoder.Run(
+			[]trt.Tensor{{Name: model.TensorIDs, Shape: []int64{1, int64(n)}, Data: ref.IDs[i*n : (i+1)*n]}},
+			[]trt.Tensor{
+				{Name: model.TensorFeatures, Shape: []int64{1, int64(n), int64(ref.FeatureDim)}, Data: got.Features[i*rows : (i+1)*rows]},
+				{Name: model.TensorEmbedding, Shape: []int64{1, int64(width)}, Data: got.Embedding[i*width : (i+1)*width]},
+			})
+		if err != nil {
+			return model.Report{}, fmt.Errorf("judge engines: encoder, frame %d: %w", i, err)
+		}
+	}
+	return model.Judge(ref, got, floors)
+}
+
+// keep writes the report beside the engines. That it cannot is no reason not to run them.
+func (m *Machine) keep(ctx context.Context, cache *enginecache.Cache, networks []Network, report model.Report) {
+	text, err := json.Marshal(report)
+	for _, n := range networks {
+		if err == nil {
+			err = cache.SetReport(ctx, n.Key, text)
+		}
+	}
+	if err != nil {
+		m.log.Warn("the engines' report was not kept", "error", err)
+	}
+}
