@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/toklip/toklip/model/checkpoint"
 	"github.com/toklip/toklip/model/onnx"
@@ -20,9 +21,10 @@ type Options struct {
 	// Latents gives the tokenizer a second output "latents" float32[batch,CodeDim,Grid,Grid]: what is
 	// looked up in the codebook, before normalisation.
 	Latents bool
-	// Parts, if above 1, also writes the fp32 encoder, and the fp16 one if there is one, in that many parts (fewer if it
-	// has fewer blocks), encoder.part.0.onnx, encoder.fp16.part.0.onnx and so on, over the same weights: what one gives as
-	// "next_stream" the next takes as "stream". Run one after another they need a fraction of the memory.
+	// Parts, if above 0, writes what is needed to measure: the encoder in that many parts (fewer if it has fewer blocks) over the
+	// same weights, encoder.part.0.onnx and so on, each giving as "next_stream" what the next takes as "stream", so
+	// that run one after another they need a fraction of the memory; and with FP16 encoder.fp16.part.0.onnx and so on and
+	// tokenizer.fp16.part.onnx, which ONNX Runtime rounds where a GPU would (see emulate.go).
 	Parts int
 	// Progress is called as weights are written: bytes done and in all of a stage, which is named after the graph.
 	Progress func(stage string, done, total int64)
@@ -37,7 +39,7 @@ const (
 
 // Written is a graph that [Build] or [BuildQDQ] wrote.
 type Written struct {
-	Role      string          // "tokenizer", "encoder", "decoder" or "encoder.part"
+	Role      string          // "tokenizer", "encoder", "decoder", or "encoder.part", "tokenizer.part": for measuring
 	Precision string          // "fp32", "fp16" or "int8"
 	Backends  []string        // what it is for: "onnxruntime", "tensorrt"
 	Graph     onnx.FileInfo   // NAME.onnx
@@ -92,15 +94,26 @@ func (j job) tokenizer(opts Options) ([]Written, error) {
 	whole.Backends, latents.Backends = []string{onnxRuntime}, []string{tensorRT}
 	out := []Written{whole, latents}
 	if opts.FP16 {
-		narrow, _, err := j.write("tokenizer.fp16", nil, func(b *builder) { b.half = true; b.tokenizerLatents() })
+		narrow, weights, err := j.write("tokenizer.fp16", nil, func(b *builder) { b.half = true; b.tokenizerLatents() })
 		if err != nil {
 			return nil, err
 		}
 		narrow.Precision, narrow.Backends = fp16, []string{tensorRT}
 		out = append(out, narrow)
+		if opts.Parts > 0 {
+			w, err := j.writeOver("tokenizer.fp16.part", weights, func(b *builder) { b.half, b.emulate = true, true; b.tokenizerLatents() })
+			if err != nil {
+				return nil, err
+			}
+			w.Precision, w.Backends = fp16, []string{onnxRuntime}
+			out = append(out, w)
+		}
 	}
 	for i := range out {
-		out[i].Role = "tokenizer"
+		out[i].Role, _, _ = strings.Cut(out[i].Graph.Name, ".")
+		if strings.Contains(out[i].Graph.Name, ".part.") {
+			out[i].Role += ".part"
+		}
 	}
 	return out, nil
 }
@@ -157,18 +170,22 @@ func (j job) encoder(opts Options) ([]Written, error) {
 
 // parts writes the encoder in n parts over weights that are there. set prepares the builder.
 func (j job) parts(name, precision string, weights *weights, n int, set func(*builder)) ([]Written, error) {
-	if n < 2 {
+	if n < 1 {
 		return nil, nil
 	}
 	depth := j.a.Depth
 	n = min(n, depth)
 	var out []Written
 	for i := range n {
-		w, err := j.writeOver(fmt.Sprintf("%s.part.%d", name, i), weights, func(b *builder) { set(b); b.encoder(depth*i/n, depth*(i+1)/n) })
+		w, err := j.writeOver(fmt.Sprintf("%s.part.%d", name, i), weights, func(b *builder) {
+			set(b)
+			b.emulate = b.half
+			b.encoder(depth*i/n, depth*(i+1)/n)
+		})
 		if err != nil {
 			return nil, err
 		}
-		w.Role, w.Precision = "encoder.part", precision
+		w.Role, w.Precision, w.Backends = "encoder.part", precision, []string{onnxRuntime}
 		out = append(out, w)
 	}
 	return out, nil

@@ -18,7 +18,9 @@ type builder struct {
 	half  bool // fp16, see precision.go
 	// ranges, if set, quantises the Linear layers of blocks with standard operators: see qdq.go.
 	ranges   map[string]float32
-	multiple int // that the hidden width of a quantised MLP is padded to
+	multiple int               // that the hidden width of a quantised MLP is padded to
+	emulate  bool              // only measured: see emulate.go
+	casts    map[string]string // those made, by the name of what they give
 	err      error
 }
 

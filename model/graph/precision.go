@@ -34,10 +34,13 @@ func (b *builder) as(x string, t onnx.DType) string {
 		return x
 	}
 	name := x + "/" + t.String()
-	if b.Type(name) == t {
-		return name
+	if _, ok := b.casts[name]; !ok {
+		if b.casts == nil {
+			b.casts = map[string]string{}
+		}
+		b.casts[name] = b.Op("Cast", name, []string{x}, onnx.Int("to", int64(t)))
 	}
-	return b.Op("Cast", name, []string{x}, onnx.Int("to", int64(t)))
+	return b.casts[name]
 }
 
 // scalar is a constant without dimensions, of the type that x has.

@@ -16,7 +16,7 @@ var sameType = []string{
 }
 
 // firstType lists those whose outputs have the type of the first input, while the others have the one that is given.
-var firstType = map[string]DType{"Reshape": Int64, "Slice": Int64, "Split": Int64, "Resize": Float32}
+var firstType = map[string]DType{"Reshape": Int64, "Slice": Int64, "Split": Int64, "Squeeze": Int64, "Unsqueeze": Int64, "Resize": Float32}
 
 // outputTypes says of which types the outputs of a node are, given those of its inputs (0: unknown). Operators it does not know
 // give unknown ones. An error says which types meet that must not.
