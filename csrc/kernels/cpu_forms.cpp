@@ -29,11 +29,11 @@ void first_pass(const FrameWork &f) {
   }
 }
 
-void store(const FrameWork &f, int64_t at, float v) {
+void store(const FrameWork &f, void *image, int64_t at, float v) {
   if (f.half)
-    static_cast<uint16_t *>(f.output)[at] = half_of(v);
+    static_cast<uint16_t *>(image)[at] = half_of(v);
   else
-    static_cast<float *>(f.output)[at] = v;
+    static_cast<float *>(image)[at] = v;
 }
 
 // Tokens that are searched at once: a few vector registers of them, whatever a register holds.
@@ -95,13 +95,13 @@ void search_plain(const SearchWork &w) { search_any(w); }
 
 }  // namespace
 
-void cpu_preprocess(const FrameWork &f) {
+void cpu_preprocess(const FrameWork &f, void *image) {
   const int64_t plane = static_cast<int64_t>(f.size) * f.size;
   if (f.pixels == kImage) {
     for (int64_t i = 0; i < 3 * plane; i++) {
       float v;
       std::memcpy(&v, f.data + 4 * i, sizeof v);
-      store(f, i, v);
+      store(f, image, i, v);
     }
     return;
   }
@@ -110,9 +110,9 @@ void cpu_preprocess(const FrameWork &f) {
     for (int32_t x = 0; x < f.size; x++) {
       const Rgb p = square_pixel(f, x, y);
       const int64_t i = static_cast<int64_t>(y) * f.size + x;
-      store(f, i, normalised(p.r, f.mean[0], f.std[0]));
-      store(f, plane + i, normalised(p.g, f.mean[1], f.std[1]));
-      store(f, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
+      store(f, image, i, normalised(p.r, f.mean[0], f.std[0]));
+      store(f, image, plane + i, normalised(p.g, f.mean[1], f.std[1]));
+      store(f, image, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
     }
   }
 }
@@ -124,9 +124,11 @@ void cpu_search(const SearchWork &w) {
   search_plain(w);
 }
 
-void cpu_compare(const CompareWork &w, int32_t frames) {
+void cpu_compare(const Compare &w, int32_t n) {
   const int32_t words = mask_words(w.tokens);
-  for (int32_t f = 0; f < frames; f++) {
+  const int32_t bytes = packed_bytes(w.tokens, w.bits);
+  const size_t row = static_cast<size_t>(w.tokens) * sizeof(int32_t);
+  for (int32_t f = 0; f < n; f++) {
     const int32_t *ids = w.ids + static_cast<int64_t>(f) * w.tokens;
     int32_t *last = w.last + static_cast<int64_t>(w.frames[f].stream) * w.tokens;
     uint64_t *changed = w.changed + static_cast<int64_t>(f) * words;
@@ -138,41 +140,32 @@ void cpu_compare(const CompareWork &w, int32_t frames) {
       changed[i / 64] |= static_cast<uint64_t>(differs) << (i % 64);
       count += differs;
     }
-    std::memcpy(last, ids, static_cast<size_t>(w.tokens) * sizeof *last);
     w.counts[f] = count;
+    std::memcpy(last, ids, row);
+    if (w.copy != nullptr) std::memcpy(w.copy + static_cast<int64_t>(f) * w.tokens, ids, row);
+    uint8_t *packed = w.packed + static_cast<int64_t>(f) * bytes;
+    for (int32_t i = 0; i < bytes; i++) packed[i] = packed_byte(ids, w.tokens, w.bits, i);
   }
 }
 
-void cpu_pack(const PackWork &w, int32_t frames) {
-  const int32_t n = packed_bytes(w.tokens, w.bits);
-  for (int32_t f = 0; f < frames; f++) {
-    for (int32_t i = 0; i < n; i++)
-      w.packed[f * w.stride + i] = packed_byte(w.ids + static_cast<int64_t>(f) * w.tokens, w.tokens, w.bits, i);
-  }
+void cpu_gather(const GatherWork &w, int32_t n) {
+  for (int32_t i = 0; i < n; i++)
+    std::memcpy(w.out + static_cast<int64_t>(i) * w.width, w.in + static_cast<int64_t>(w.rows[i]) * w.width,
+                static_cast<size_t>(w.width) * sizeof(int32_t));
 }
 
-void cpu_gather(const GatherWork &w, int32_t chosen) {
-  for (int32_t i = 0; i < chosen; i++)
-    std::memcpy(w.gathered + static_cast<int64_t>(i) * w.tokens, w.ids + static_cast<int64_t>(w.chosen[i]) * w.tokens,
-                static_cast<size_t>(w.tokens) * sizeof *w.ids);
-}
-
-void cpu_unit(const UnitWork &w, int32_t n) {
+void cpu_normalise(const NormaliseWork &w, int32_t n) {
   for (int32_t j = 0; j < n; j++) {
-    const float *v = w.vectors + static_cast<int64_t>(j) * w.dim;
-    float *out = w.units + static_cast<int64_t>(j) * w.dim;
+    const float *in = w.in + static_cast<int64_t>(j) * w.width;
+    float *out = w.out + static_cast<int64_t>(j) * w.width;
     float sums[kUnitLanes];
-    for (int32_t lane = 0; lane < kUnitLanes; lane++) sums[lane] = lane_squares(v, w.dim, lane);
+    for (int32_t lane = 0; lane < kUnitLanes; lane++) sums[lane] = lane_squares(in, w.width, lane);
     for (int32_t h = kUnitLanes / 2; h > 0; h /= 2) {
       for (int32_t lane = 0; lane < h; lane++) sums[lane] = sums[lane] + sums[lane + h];
     }
     const float length = length_of_squares(sums[0]);
-    for (int32_t i = 0; i < w.dim; i++) out[i] = v[i] / length;
+    for (int32_t i = 0; i < w.width; i++) out[i] = in[i] / length;
   }
-}
-
-void cpu_widen(const uint16_t *from, float *to, int64_t n) {
-  for (int64_t i = 0; i < n; i++) to[i] = float_of_half(from[i]);
 }
 
 }  // namespace toklip

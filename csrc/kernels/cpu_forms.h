@@ -7,16 +7,14 @@
 
 namespace toklip {
 
-// A frame into its part of the network's input. f.scratch has scratch_pixels(f) pixels.
-void cpu_preprocess(const FrameWork &f);
+// A frame into its part [3,S,S] of the network's input. f.scratch has scratch_pixels(f) pixels.
+void cpu_preprocess(const FrameWork &f, void *image);
 
 // Latents to ids. The codebook is padded as for the GPU; partial, slice and slices are not used.
 void cpu_search(const SearchWork &w);
 
-void cpu_compare(const CompareWork &w, int32_t frames);
-void cpu_pack(const PackWork &w, int32_t frames);
-void cpu_gather(const GatherWork &w, int32_t chosen);
-void cpu_unit(const UnitWork &w, int32_t n);
-void cpu_widen(const uint16_t *from, float *to, int64_t n);
+void cpu_compare(const Compare &w, int32_t n);
+void cpu_gather(const GatherWork &w, int32_t n);
+void cpu_normalise(const NormaliseWork &w, int32_t n);
 
 }  // namespace toklip

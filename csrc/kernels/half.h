@@ -15,16 +15,6 @@ TOKLIP_HD uint32_t bits_of(float v) {
 #endif
 }
 
-TOKLIP_HD float float_of(uint32_t u) {
-#if defined(__CUDA_ARCH__)
-  return __uint_as_float(u);
-#else
-  float v;
-  __builtin_memcpy(&v, &u, sizeof v);
-  return v;
-#endif
-}
-
 // Rounds to nearest, ties to even. Too large becomes infinite, NaN becomes the quiet NaN 0x7e00 with its sign.
 TOKLIP_HD uint16_t half_of(float v) {
   const uint32_t u = bits_of(v);
@@ -45,17 +35,6 @@ TOKLIP_HD uint16_t half_of(float v) {
   // The exponent's bias falls from 127 to 15; a carry of the mantissa into it is as it should be.
   const uint32_t rounded = a - 0x38000000U + 0xfffU + ((a >> 13) & 1U);
   return static_cast<uint16_t>(sign | (rounded >> 13));
-}
-
-TOKLIP_HD float float_of_half(uint16_t h) {
-  const uint32_t sign = (h & 0x8000U) << 16;
-  const uint32_t exponent = (h >> 10) & 0x1fU;
-  const uint32_t mantissa = h & 0x3ffU;
-  if (exponent == 0x1fU) return float_of(sign | 0x7f800000U | (mantissa << 13));
-  if (exponent != 0) return float_of(sign | ((exponent + 112U) << 23) | (mantissa << 13));
-  // Subnormal: mantissa * 2^-24, exact in fp32.
-  const float v = static_cast<float>(mantissa) * 5.9604644775390625e-8F;
-  return float_of(sign | bits_of(v));
 }
 
 }  // namespace toklip

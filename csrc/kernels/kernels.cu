@@ -23,47 +23,78 @@ __device__ void take(T *shared, const T *from) {
 }
 
 // Tiles of the horizontal first pass: kTileX x kTileY pixels of the middle picture, one a thread, of kSpan source
-// pixels a row at most. A larger reduction reads the frame directly.
+// pixels a row at most. A larger reduction reads the frame pixel by pixel.
 constexpr int32_t kTileX = 64;
 constexpr int32_t kTileY = kPassThreads / kTileX;
-constexpr int32_t kSpan = 1056;
+constexpr int32_t kSpan = 1040;
 
-__device__ void first_pass_across(const FrameWork &f, Rgb *lines) {
+// Parts of a tile's rows, as they lie in the frame and as pixels.
+struct Tile {
+  uint32_t raw[kTileY][kSpan + 4];  // a row and, of kNV12, its chroma
+  Rgb lines[kTileY][kSpan];
+};
+
+// Copies bytes into shared memory, in words: the frame may lie in memory of the CPU that no cache holds, and is to be
+// read once. Returns the words written; the first byte lies *skip bytes after `to`.
+__device__ int32_t take_bytes(uint32_t *to, const uint8_t *from, int32_t bytes, int32_t thread, int32_t *skip) {
+  const auto shift = static_cast<int32_t>(reinterpret_cast<uintptr_t>(from) & 3U);
+  const int32_t words = (shift + bytes + 3) / 4;
+  const auto *aligned = reinterpret_cast<const uint32_t *>(from - shift);
+  for (int32_t i = thread; i < words; i += kTileX) to[i] = aligned[i];
+  *skip = shift;
+  return words;
+}
+
+__device__ void first_pass_across(const FrameWork &f, Tile *tile) {
   const int32_t rows = middle_height(f);
   const int32_t tiles_x = (f.kept_w + kTileX - 1) / kTileX;
-  const int32_t tiles_y = (rows + kTileY - 1) / kTileY;
-  const int32_t in_x = static_cast<int32_t>(threadIdx.x) % kTileX;
-  const int32_t in_y = static_cast<int32_t>(threadIdx.x) / kTileX;
-  for (auto tile = static_cast<int32_t>(blockIdx.x); tile < tiles_x * tiles_y; tile += static_cast<int32_t>(gridDim.x)) {
-    const int32_t x0 = tile % tiles_x * kTileX;
-    const int32_t y0 = tile / tiles_x * kTileY;
+  const int32_t tiles = tiles_x * ((rows + kTileY - 1) / kTileY);
+  // kTileX threads have a row.
+  const int32_t column = static_cast<int32_t>(threadIdx.x) % kTileX;
+  const int32_t line = static_cast<int32_t>(threadIdx.x) / kTileX;
+  for (auto t = static_cast<int32_t>(blockIdx.x); t < tiles; t += static_cast<int32_t>(gridDim.x)) {
+    const int32_t x0 = t % tiles_x * kTileX;
+    const int32_t x = x0 + column;
+    const int32_t y = t / tiles_x * kTileY + line;
     const int32_t last = lesser(x0 + kTileX, f.kept_w) - 1;
-    // Starts and ends of taps never fall from one pixel to the next.
-    const int32_t from = f.across.start[x0];
-    const int32_t span = f.across.start[last] + f.across.count[last] - from;
-    const int32_t x = x0 + in_x;
-    const int32_t y = y0 + in_y;
-    const bool staged = span <= kSpan;
+    // Starts and ends of taps never fall from one pixel to the next. Whole pairs, for formats that have them.
+    const int32_t from = f.across.start[x0] & ~1;
+    const int32_t to = lesser((f.across.start[last] + f.across.count[last] + 1) & ~1, f.width);
+    const bool staged = to - from <= kSpan;
+    const bool inside = x < f.kept_w && y < rows;
+    const int32_t source_y = f.row_from + y;
     if (staged) {
-      const int32_t n = lesser(kTileY, rows - y0);
-      for (int32_t r = 0; r < n; r++) {
-        for (auto i = static_cast<int32_t>(threadIdx.x); i < span; i += kPassThreads)
-          lines[r * kSpan + i] = frame_pixel(f, from + i, f.row_from + y0 + r);
+      const uint8_t *row = nullptr;
+      const uint8_t *chroma = nullptr;
+      if (y < rows) {
+        int32_t skip;
+        uint32_t *raw = tile->raw[line];
+        const auto before = static_cast<int32_t>(row_bytes(f.pixels, from));
+        const auto bytes = static_cast<int32_t>(row_bytes(f.pixels, to - from));
+        const int32_t words = take_bytes(raw, row_at(f.data, f.stride, source_y) + before, bytes, column, &skip);
+        row = reinterpret_cast<const uint8_t *>(raw) + skip;
+        if (f.pixels == kNV12) {
+          take_bytes(raw + words, chroma_at(f.data, f.height, f.stride, source_y) + from, to - from, column, &skip);
+          chroma = reinterpret_cast<const uint8_t *>(raw + words) + skip;
+        }
       }
       __syncthreads();
-    }
-    if (x < f.kept_w && y < rows) {
-      Rgb p;
-      if (staged) {
-        const Rgb *line = lines + in_y * kSpan - from;
-        p = first_across(f, [line](int32_t i) { return line[i]; }, x);
-      } else {
-        const int32_t row = f.row_from + y;
-        p = first_across(f, [&f, row](int32_t i) { return frame_pixel(f, i, row); }, x);
+      if (y < rows) {
+        for (int32_t i = column; i < to - from; i += kTileX)
+          tile->lines[line][i] = pixel_in(row, chroma, f.pixels, i);
       }
-      f.scratch[static_cast<int64_t>(y) * f.kept_w + x] = p;
+      __syncthreads();
+      // The next round writes raw at once, which nobody reads any more, and lines only after its first barrier.
     }
-    if (staged) __syncthreads();
+    if (!inside) continue;
+    Rgb p;
+    if (staged) {
+      const Rgb *pixels = tile->lines[line];
+      p = first_across(f, [pixels, from](int32_t i) { return pixels[i - from]; }, x);
+    } else {
+      p = first_across(f, [&f, source_y](int32_t i) { return frame_pixel(f, i, source_y); }, x);
+    }
+    f.scratch[static_cast<int64_t>(y) * f.kept_w + x] = p;
   }
 }
 
@@ -75,11 +106,11 @@ __device__ void first_pass_down(const FrameWork &f) {
     f.scratch[i] = first_down(f, static_cast<int32_t>(i % width), static_cast<int32_t>(i / width));
 }
 
-__device__ void store(const FrameWork &f, int64_t at, float v) {
+__device__ void store(const FrameWork &f, void *image, int64_t at, float v) {
   if (f.half)
-    static_cast<uint16_t *>(f.output)[at] = half_of(v);
+    static_cast<uint16_t *>(image)[at] = half_of(v);
   else
-    static_cast<float *>(f.output)[at] = v;
+    static_cast<float *>(image)[at] = v;
 }
 
 // One slice of the codebook for one tile of tokens. Each of kSearchWarps warps has all tokens of the tile, R a lane,
@@ -159,35 +190,48 @@ __device__ void search_slice(const SearchWork &w) {
 
 using namespace toklip;
 
+// Copies from memory of the CPU, reading it in the largest words there are. A kernel and not a copy of the driver's, because
+// what is to be copied differs from frame to frame and a graph does not. Grid (any, pieces), kCopyThreads threads.
+extern "C" __global__ void __launch_bounds__(kCopyThreads) toklip_upload(const CopyWork *copies) {
+  __shared__ CopyWork c;
+  take(&c, copies + blockIdx.y);
+  const auto *from = static_cast<const uint4 *>(c.from);
+  auto *to = static_cast<uint4 *>(c.to);
+  const int64_t n = c.size / 16;
+  const int64_t step = int64_t{gridDim.x} * kCopyThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kCopyThreads + threadIdx.x; i < n; i += step) to[i] = from[i];
+}
+
 // Frames -> the picture between the passes. Grid (any, frames), kPassThreads threads.
 extern "C" __global__ void __launch_bounds__(kPassThreads) toklip_first_pass(const FrameWork *frames) {
   __shared__ FrameWork f;
-  __shared__ Rgb lines[kTileY * kSpan];
+  __shared__ Tile tile;
   take(&f, frames + blockIdx.y);
   if (f.pixels == kImage) return;
   if (f.vertical_first)
     first_pass_down(f);
   else
-    first_pass_across(f, lines);
+    first_pass_across(f, &tile);
 }
 
-// The picture between the passes -> the network's input. Grid (any, frames), kPassThreads threads.
-extern "C" __global__ void __launch_bounds__(kPassThreads) toklip_second_pass(const FrameWork *frames) {
+// The picture between the passes -> the network's input [frames,3,S,S]. Grid (any, frames), kPassThreads threads.
+extern "C" __global__ void __launch_bounds__(kPassThreads) toklip_second_pass(const FrameWork *frames, void *images) {
   __shared__ FrameWork f;
   take(&f, frames + blockIdx.y);
   const int64_t plane = int64_t{f.size} * f.size;
+  void *image = static_cast<char *>(images) + blockIdx.y * 3 * plane * (f.half ? 2 : 4);
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   const int64_t begin = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (f.pixels == kImage) {
-    const auto *image = reinterpret_cast<const float *>(f.data);
-    for (int64_t i = begin; i < 3 * plane; i += step) store(f, i, image[i]);
+    const auto *data = reinterpret_cast<const float *>(f.data);
+    for (int64_t i = begin; i < 3 * plane; i += step) store(f, image, i, data[i]);
     return;
   }
   for (int64_t i = begin; i < plane; i += step) {
     const Rgb p = square_pixel(f, static_cast<int32_t>(i % f.size), static_cast<int32_t>(i / f.size));
-    store(f, i, normalised(p.r, f.mean[0], f.std[0]));
-    store(f, plane + i, normalised(p.g, f.mean[1], f.std[1]));
-    store(f, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
+    store(f, image, i, normalised(p.r, f.mean[0], f.std[0]));
+    store(f, image, plane + i, normalised(p.g, f.mean[1], f.std[1]));
+    store(f, image, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
   }
 }
 
@@ -216,73 +260,66 @@ extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_jo
   w.ids[token] = best.id;
 }
 
-// Ids against those of the stream's frame before, which they then replace. A block a frame, kTokenThreads threads.
-extern "C" __global__ void __launch_bounds__(kTokenThreads) toklip_compare(CompareWork w) {
+// See struct Compare. A block a frame, kTokenThreads threads.
+extern "C" __global__ void __launch_bounds__(kTokenThreads) toklip_compare(Compare w) {
   __shared__ int32_t count;
-  const CompareFrame frame = w.frames[blockIdx.x];
+  const FrameState frame = w.frames[blockIdx.x];
   const int32_t *ids = w.ids + static_cast<int64_t>(blockIdx.x) * w.tokens;
   int32_t *last = w.last + static_cast<int64_t>(frame.stream) * w.tokens;
+  int32_t *copy = w.copy != nullptr ? w.copy + static_cast<int64_t>(blockIdx.x) * w.tokens : nullptr;
+  // Two words of 32 bits are one of 64: GPUs are little-endian.
   auto *mask = reinterpret_cast<uint32_t *>(w.changed + static_cast<int64_t>(blockIdx.x) * mask_words(w.tokens));
   if (threadIdx.x == 0) count = 0;
   __syncthreads();
-  // Whole words of 64, so that bits past the last id are written 0.
+  // All of the last word, so that the bits past the last id are written 0.
   const int32_t n = 64 * mask_words(w.tokens);
+  const int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
   int32_t mine = 0;
-  for (auto base = static_cast<int32_t>(threadIdx.x) / 32 * 32; base < n; base += kTokenThreads) {
-    const int32_t i = base + static_cast<int32_t>(threadIdx.x) % 32;
+  for (int32_t base = static_cast<int32_t>(threadIdx.x) - lane; base < n; base += kTokenThreads) {
+    const int32_t i = base + lane;
     bool differs = false;
     if (i < w.tokens) {
-      differs = frame.fresh || ids[i] != last[i];
-      last[i] = ids[i];
+      const int32_t id = ids[i];
+      differs = frame.fresh || id != last[i];
+      last[i] = id;
+      if (copy != nullptr) copy[i] = id;
     }
     const uint32_t bits = __ballot_sync(0xffffffffU, differs);
-    if (threadIdx.x % 32 == 0) {
+    if (lane == 0) {
       mask[base / 32] = bits;
       mine += __popc(bits);
     }
   }
-  if (threadIdx.x % 32 == 0) atomicAdd(&count, mine);
+  if (lane == 0) atomicAdd(&count, mine);
+  const int32_t bytes = packed_bytes(w.tokens, w.bits);
+  uint8_t *packed = w.packed + static_cast<int64_t>(blockIdx.x) * bytes;
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < bytes; i += kTokenThreads)
+    packed[i] = packed_byte(ids, w.tokens, w.bits, i);
   __syncthreads();
   if (threadIdx.x == 0) w.counts[blockIdx.x] = count;
 }
 
-// Ids -> packed ids, one byte a thread and stride. Grid (any, frames), kTokenThreads threads.
-extern "C" __global__ void __launch_bounds__(kTokenThreads) toklip_pack(PackWork w) {
-  const int32_t *ids = w.ids + static_cast<int64_t>(blockIdx.y) * w.tokens;
-  uint8_t *packed = w.packed + static_cast<int64_t>(blockIdx.y) * w.stride;
-  const int32_t n = packed_bytes(w.tokens, w.bits);
-  for (auto i = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x); i < n;
-       i += static_cast<int32_t>(gridDim.x * blockDim.x))
-    packed[i] = packed_byte(ids, w.tokens, w.bits, i);
-}
-
-// Ids of chosen frames, one after the other. Grid (any, chosen), kTokenThreads threads.
+// Grid (any, n), kTokenThreads threads.
 extern "C" __global__ void __launch_bounds__(kTokenThreads) toklip_gather(GatherWork w) {
-  const int32_t *from = w.ids + static_cast<int64_t>(w.chosen[blockIdx.y]) * w.tokens;
-  int32_t *to = w.gathered + static_cast<int64_t>(blockIdx.y) * w.tokens;
-  for (auto i = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x); i < w.tokens;
+  const int32_t *in = w.in + static_cast<int64_t>(w.rows[blockIdx.y]) * w.width;
+  int32_t *out = w.out + static_cast<int64_t>(blockIdx.y) * w.width;
+  for (auto i = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x); i < w.width;
        i += static_cast<int32_t>(gridDim.x * blockDim.x))
-    to[i] = from[i];
+    out[i] = in[i];
 }
 
 // Vectors -> the same at length 1. A block a vector, kUnitLanes threads.
-extern "C" __global__ void __launch_bounds__(kUnitLanes) toklip_unit(UnitWork w) {
+extern "C" __global__ void __launch_bounds__(kUnitLanes) toklip_normalise(NormaliseWork w) {
   __shared__ float sums[kUnitLanes];
-  const float *v = w.vectors + static_cast<int64_t>(blockIdx.x) * w.dim;
-  float *out = w.units + static_cast<int64_t>(blockIdx.x) * w.dim;
+  const float *v = w.in + static_cast<int64_t>(blockIdx.x) * w.width;
+  float *out = w.out + static_cast<int64_t>(blockIdx.x) * w.width;
   const auto lane = static_cast<int32_t>(threadIdx.x);
-  sums[lane] = lane_squares(v, w.dim, lane);
+  sums[lane] = lane_squares(v, w.width, lane);
   __syncthreads();
   for (int32_t h = kUnitLanes / 2; h > 0; h /= 2) {
     if (lane < h) sums[lane] = sums[lane] + sums[lane + h];
     __syncthreads();
   }
   const float length = length_of_squares(sums[0]);
-  for (int32_t i = lane; i < w.dim; i += kUnitLanes) out[i] = v[i] / length;
-}
-
-// fp16 -> fp32. Any grid.
-extern "C" __global__ void __launch_bounds__(kTokenThreads) toklip_widen(const uint16_t *from, float *to, int64_t n) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += step) to[i] = float_of_half(from[i]);
+  for (int32_t i = lane; i < w.width; i += kUnitLanes) out[i] = v[i] / length;
 }

@@ -1,11 +1,13 @@
 // What kernels.cu and those who launch it agree on.
 #pragma once
 
+#include "core/kernels.h"
 #include "kernels/hd.h"
 #include "kernels/search.h"
 
 namespace toklip {
 
+constexpr int32_t kCopyThreads = 256;
 constexpr int32_t kPassThreads = 256;
 constexpr int32_t kSearchWarps = 8;
 constexpr int32_t kTokenThreads = 256;
@@ -27,41 +29,26 @@ TOKLIP_HD int32_t padded_dim(int32_t dim) { return dim <= 4 ? 4 : (dim <= 8 ? 8 
 // Tokens that one block of toklip_search_C looks at.
 TOKLIP_HD int32_t search_tile(int32_t padded) { return padded <= 8 ? 128 : (padded == 16 ? 64 : 32); }
 
-struct CompareFrame {
-  int32_t stream;  // whose ids in last
-  int32_t fresh;   // nothing to compare with: all ids count as changed
-};
-
-struct CompareWork {
-  const int32_t *ids;          // [frames, tokens]
-  const CompareFrame *frames;  // [frames]
-  int32_t *last;               // [streams, tokens]
-  uint64_t *changed;           // [frames, mask_words(tokens)]
-  int32_t *counts;             // [frames]
-  int32_t tokens;
-  int32_t unused;
-};
-
-struct PackWork {
-  const int32_t *ids;  // [frames, tokens]
-  uint8_t *packed;     // of a frame every stride bytes
-  int64_t stride;
-  int32_t tokens, bits;
-};
-
+// Rows of width int32: out[i] = in[rows[i]].
 struct GatherWork {
-  const int32_t *ids;     // [frames, tokens]
-  const int32_t *chosen;  // [chosen] frames
-  int32_t *gathered;      // [chosen, tokens]
-  int32_t tokens;
+  const int32_t *in, *rows;
+  int32_t *out;
+  int32_t width;
   int32_t unused;
 };
 
-struct UnitWork {
-  const float *vectors;  // [n, dim]
-  float *units;          // [n, dim]
-  int32_t dim;
+struct NormaliseWork {
+  const float *in;  // [n, width]
+  float *out;       // [n, width]
+  int32_t width;
   int32_t unused;
+};
+
+// One piece of memory that toklip_upload copies: at multiples of 16 bytes, of a whole number of 16 bytes.
+struct CopyWork {
+  const void *from;
+  void *to;
+  int64_t size;
 };
 
 }  // namespace toklip

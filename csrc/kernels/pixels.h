@@ -61,9 +61,9 @@ TOKLIP_HD int64_t frame_bytes(int32_t pixels, int32_t width, int32_t height, int
   return (rows - 1) * stride + row_bytes(pixels, width);
 }
 
-// Pixel (x, y) of a frame that begins at data.
-TOKLIP_HD Rgb pixel_at(const uint8_t *data, int32_t pixels, int32_t height, int64_t stride, int32_t x, int32_t y) {
-  const uint8_t *row = data + y * stride;
+// Pixel x of a row; chroma is its row of pairs U,V, of kNV12 alone. Both may begin at any even pixel of the frame, if x is
+// counted from there.
+TOKLIP_HD Rgb pixel_in(const uint8_t *row, const uint8_t *chroma, int32_t pixels, int32_t x) {
   switch (pixels) {
     case kBGR: {
       const uint8_t *p = row + 3 * x;
@@ -80,7 +80,7 @@ TOKLIP_HD Rgb pixel_at(const uint8_t *data, int32_t pixels, int32_t height, int6
     case kGray:
       return Rgb{row[x], row[x], row[x], 0};
     case kNV12: {
-      const uint8_t *uv = data + (int64_t{height} + y / 2) * stride + (x & ~1);
+      const uint8_t *uv = chroma + (x & ~1);
       return rgb_of_yuv(row[x], uv[0], uv[1]);
     }
     default: {  // kYUYV
@@ -88,6 +88,12 @@ TOKLIP_HD Rgb pixel_at(const uint8_t *data, int32_t pixels, int32_t height, int6
       return rgb_of_yuv(row[2 * x], pair[1], pair[3]);
     }
   }
+}
+
+// Where rows of a frame lie that begins at data.
+TOKLIP_HD const uint8_t *row_at(const uint8_t *data, int64_t stride, int32_t y) { return data + y * stride; }
+TOKLIP_HD const uint8_t *chroma_at(const uint8_t *data, int32_t height, int64_t stride, int32_t y) {
+  return data + (int64_t{height} + y / 2) * stride;
 }
 
 }  // namespace toklip

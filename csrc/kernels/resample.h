@@ -20,7 +20,7 @@ struct Axis {
 // One frame of a batch as the passes see it; written by the host into memory that the GPU reads, so that a captured
 // graph serves frames of any geometry. Addresses are of the one who computes.
 struct FrameWork {
-  const uint8_t *data;
+  const uint8_t *data;  // at a multiple of 4 bytes, readable to the next multiple of 4 after its end
   int64_t stride;
   int32_t width, height, pixels;
   int32_t size;                            // S
@@ -29,9 +29,8 @@ struct FrameWork {
   int32_t row_from, row_to, col_from, col_to;  // of the frame: what taps reach
   Axis across, down;
   Rgb *scratch;                            // between the passes, middle_width x middle_height
-  void *output;                            // [3,S,S] fp32 or fp16
   float mean[3], std[3];                   // of red, green, blue in [0,1]
-  int32_t half;                            // output is fp16
+  int32_t half;                            // the network's input is fp16
   int32_t unused;
 };
 
@@ -71,7 +70,8 @@ TOKLIP_HD Rgb sum_end(const Sum &s) {
 }
 
 TOKLIP_HD Rgb frame_pixel(const FrameWork &f, int32_t x, int32_t y) {
-  return pixel_at(f.data, f.pixels, f.height, f.stride, x, y);
+  return pixel_in(row_at(f.data, f.stride, y), f.pixels == kNV12 ? chroma_at(f.data, f.height, f.stride, y) : nullptr,
+                  f.pixels, x);
 }
 
 // First pass, vertical first: pixel (x, y) of the middle picture.
