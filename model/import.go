@@ -10,26 +10,31 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/toklip/toklip/model/checkpoint"
 	"github.com/toklip/toklip/model/graph"
 )
 
-// DefaultFloor is the worst cosine to fp32 that an int8 encoder may have, unless Options say otherwise.
+// DefaultFloor is the worst cosine to fp32 that ONNX Runtime's int8 encoder may have, unless Options say otherwise. The floors of what
+// TensorRT runs are [DefaultFloors].
 const DefaultFloor = 0.995
+
+// DefaultMethod is how the importer chooses ranges of activations.
+const DefaultMethod = graph.MethodPercentile
 
 // Options control [Import].
 type Options struct {
 	Name       string       // of the model; the folder's base name if empty
-	Precisions []string     // FP32 and Int8; FP32 is always made. Nil: FP32
+	Precisions []string     // FP32, FP16 and Int8; FP32 is always made. Nil: FP32
 	Config     graph.Config // what shapes do not tell
 	Source     string       // recorded in the manifest
 	Licence    string       // recorded in the manifest
 	Resize     string       // default resize mode recorded in the manifest; "squash" if empty
 	Overwrite  bool         // replace an existing model folder
-	Floor      float64      // worst cosine allowed for int8; DefaultFloor if 0
-	Runner     Runner       // needed for Int8
+	Floor      float64      // worst cosine allowed for int8; DefaultFloor if 0. One below TensorRT's own floors takes their place
+	Runner     Runner       // needed for FP16, Int8 and the reference set, which is left out without it
 	Created    time.Time    // recorded; now if zero
 
 	// Progress, if set, is called from Import's goroutine as work goes on: done of total units of the stage.
@@ -44,7 +49,7 @@ type Tensor struct {
 	Int32   []int32
 }
 
-// Runner runs ONNX graphs. The importer measures the int8 encoder with it; cmd passes ONNX Runtime.
+// Runner runs ONNX graphs. The importer measures reduced precisions with it; cmd passes ONNX Runtime.
 type Runner interface {
 	// Run loads the graph in file (its weights lie beside it), runs it once for each element of inputs in
 	// order, and unloads it. Each result holds the named outputs; the caller owns it. Cancelling ctx
@@ -134,10 +139,10 @@ func (im *importer) defaults() error {
 	}
 	for _, p := range o.Precisions {
 		switch {
-		case p != FP32 && p != Int8:
-			return fmt.Errorf("precision %q: this version makes %s and %s", p, FP32, Int8)
-		case p == Int8 && o.Runner == nil:
-			return fmt.Errorf("precision %s: its quality has to be measured, and no backend is there to run it", Int8)
+		case p != FP32 && p != FP16 && p != Int8:
+			return fmt.Errorf("precision %q: this version makes %s, %s and %s", p, FP32, FP16, Int8)
+		case p != FP32 && o.Runner == nil:
+			return fmt.Errorf("precision %s: its quality has to be measured, and no backend is there to run it", p)
 		}
 	}
 	return nil
@@ -191,9 +196,8 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 	if err != nil {
 		return nil, err
 	}
-	want8 := slices.Contains(im.opts.Precisions, Int8)
-	build := graph.Options{Int8: want8, Progress: im.progress}
-	if want8 {
+	build := graph.Options{Int8: slices.Contains(im.opts.Precisions, Int8), FP16: slices.Contains(im.opts.Precisions, FP16), Progress: im.progress}
+	if im.opts.Runner != nil {
 		build.Parts = measureParts
 	}
 	written, err := graph.Build(ctx, im.reader, arch, temp, build)
@@ -218,23 +222,21 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 	if m.Text.LogitBias, err = im.scalar("logit_bias", arch.LogitBias); err != nil {
 		return nil, err
 	}
-	var parts []string // of the fp32 encoder, to measure int8 against
 	for _, w := range written {
-		if w.Role == "encoder.part" {
-			parts = append(parts, filepath.Join(temp, w.Graph.Name))
-			continue
-		}
-		m.Graphs = append(m.Graphs, describeGraph(w))
-	}
-	if want8 {
-		if m.Int8, err = im.measure(ctx, m, temp, parts); err != nil {
-			return nil, err
+		if !strings.HasSuffix(w.Role, ".part") {
+			m.Graphs = append(m.Graphs, describeGraph(w))
 		}
 	}
-	for _, part := range parts {
-		if err := os.Remove(part); err != nil {
-			return nil, err
-		}
+	if m.Codebook, err = im.saveCodebook(ctx, arch, temp); err != nil {
+		return nil, err
+	}
+	if im.opts.Runner == nil {
+		im.log.Warn("no reference set is made: no backend is there to run the model", "needed_for", "TensorRT engines are judged by it before use")
+	} else if err := im.measure(ctx, arch, m, temp, written); err != nil {
+		return nil, err
+	}
+	if err := removeParts(temp, written); err != nil {
+		return nil, err
 	}
 	if err := m.validate(); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,7 +58,7 @@ func TestImport(t *testing.T) {
 	stages := map[string]int64{}
 	created := time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("x", 3600))
 	m, err := Import(t.Context(), tiny(t, "", true), dir, Options{
-		Precisions: []string{FP32, Int8}, Source: "a test", Licence: "none", Created: created, Runner: ortRunner{},
+		Precisions: []string{FP32, FP16, Int8}, Source: "a test", Licence: "none", Created: created, Runner: ortRunner{},
 		Progress: func(stage string, done, total int64) {
 			if done > total || done < stages[stage] {
 				t.Errorf("%s: %d of %d after %d", stage, done, total, stages[stage])
@@ -68,14 +69,16 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "decoder.onnx", "measure int8"} {
+	for _, s := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "tokenizer.fp16.onnx", "encoder.fp16.onnx",
+		"encoder.qdq.onnx", "decoder.onnx", "reference", "measure int8", "measure int8 for TensorRT", "measure fp16"} {
 		if stages[s] == 0 {
 			t.Errorf("no progress of stage %q: %v", s, stages)
 		}
 	}
 	onlyEntry(t, parent, "robot-eyes")
-	onlyEntry(t, dir, "decoder.onnx", "decoder.onnx.data", "encoder.int8.onnx", "encoder.int8.onnx.data", "encoder.onnx",
-		"encoder.onnx.data", "model.toml", "tokenizer.onnx", "tokenizer.onnx.data")
+	onlyEntry(t, dir, "codebook.npy", "decoder.onnx", "decoder.onnx.data", "encoder.fp16.onnx", "encoder.fp16.onnx.data", "encoder.int8.onnx",
+		"encoder.int8.onnx.data", "encoder.onnx", "encoder.onnx.data", "encoder.qdq.onnx", "encoder.qdq.onnx.data", "model.toml", "reference.npz",
+		"tokenizer.fp16.onnx", "tokenizer.fp16.onnx.data", "tokenizer.latents.onnx", "tokenizer.onnx", "tokenizer.onnx.data")
 
 	if m.Int8 == nil || m.Int8.FeatureCosine < 0.995 || m.Int8.FeatureCosine >= 1 || m.Int8.EmbeddingCosine < 0.995 || m.Int8.Grids != grids || m.Int8.Floor != DefaultFloor {
 		t.Errorf("int8 figures %+v", m.Int8)
@@ -96,6 +99,27 @@ func TestImport(t *testing.T) {
 	if err := loaded.Verify(t.Context(), dir, func(done, total int64) { seen = total - done }); err != nil || seen != 0 {
 		t.Errorf("verify: %v, %d bytes left", err, seen)
 	}
+	t.Logf("fp16 %+v\nint8 for TensorRT %+v", *m.FP16, *m.QDQ)
+	if q := m.FP16; q.TokenAgreement < 0.98 || q.ClearTokenAgreement < q.TokenAgreement || q.FeatureCosine < 0.9999 || q.FeatureCosine >= 1 || q.Grids != grids || q.TokenFloor != 0.98 {
+		t.Errorf("fp16 figures %+v", q)
+	}
+	if q := m.QDQ; q.TokenAgreement != 0 || q.FeatureCosine < 0.98 || q.FeatureCosine > 0.9999 || q.EmbeddingCosine < 0.99 || q.Grids != grids {
+		t.Errorf("figures of int8 for TensorRT %+v", q)
+	}
+	if c := m.Calibration; c.By != "toklip model import" || c.Frames != grids || c.Method != "percentile" || c.Created != m.Created {
+		t.Errorf("calibration %+v", c)
+	}
+	for role, precisions := range map[string]map[string]string{
+		RoleTokenizer: {FP32: "tokenizer.latents.onnx", FP16: "tokenizer.fp16.onnx"},
+		RoleEncoder:   {FP32: "encoder.onnx", FP16: "encoder.fp16.onnx", Int8: "encoder.qdq.onnx"},
+		RoleDecoder:   {FP32: "decoder.onnx"},
+	} {
+		for precision, want := range precisions {
+			if g, err := m.Graph(role, precision, BackendTensorRT); err != nil || g.File.Name != want {
+				t.Errorf("%s %s for TensorRT: %q, %v", role, precision, g.File.Name, err)
+			}
+		}
+	}
 	for _, backend := range []string{BackendONNXRuntime, BackendTensorRT} {
 		for _, role := range []string{RoleTokenizer, RoleEncoder, RoleDecoder} {
 			if _, err := m.Graph(role, FP32, backend); err != nil {
@@ -106,25 +130,19 @@ func TestImport(t *testing.T) {
 	if g, err := m.Graph(RoleEncoder, Int8, BackendONNXRuntime); err != nil || g.File.Name != "encoder.int8.onnx" || len(g.Data) != 2 {
 		t.Errorf("int8 graph %+v, %v", g, err)
 	}
-	if _, err := m.Graph(RoleEncoder, Int8, BackendTensorRT); !errors.Is(err, ErrNoGraph) ||
-		!strings.Contains(err.Error(), `encoder in precision int8 for backend tensorrt: no such graph in the model (there is fp32;`) {
+	if _, err := m.Graph(RoleEncoder, FP16, BackendONNXRuntime); !errors.Is(err, ErrNoGraph) ||
+		!strings.Contains(err.Error(), `encoder in precision fp16 for backend onnxruntime: no such graph in the model (there is fp32, int8;`) {
 		t.Errorf("error %v", err)
 	}
 }
 
 // deref makes a manifest printable with its pointers followed.
 func deref(m *Manifest) any {
-	scale, bias := math.NaN(), math.NaN()
-	if m.Text.LogitScale != nil {
-		scale, bias = *m.Text.LogitScale, *m.Text.LogitBias
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
 	}
-	c := *m
-	c.Text.LogitScale, c.Text.LogitBias, c.Int8 = nil, nil, nil
-	var q Quality
-	if m.Int8 != nil {
-		q = *m.Int8
-	}
-	return []any{c, scale, bias, q}
+	return string(text)
 }
 
 // TestHashes: equal values hash the same from every format, other values differently.
@@ -191,18 +209,18 @@ func TestImportRefuses(t *testing.T) {
 			Options{Config: graph.Config{Heads: 4}}, `tensor "visual.trunk.norm.bias" is missing: expected shape [96], found nothing`},
 		"infinite weight": {brokenWeight{tiny(t, "", true)}, Options{Config: graph.Config{Heads: 4}},
 			`tensor "visual.trunk.norm.weight": element 5 is +Inf; the checkpoint is damaged, or its training diverged`},
-		"precision": {tiny(t, "", true), Options{Precisions: []string{"fp64"}}, `precision "fp64": this version makes fp32 and int8`},
+		"precision": {tiny(t, "", true), Options{Precisions: []string{"fp64"}}, `precision "fp64": this version makes fp32, fp16 and int8`},
 		"no runner": {tiny(t, "", true), withRunner(nil), "precision int8: its quality has to be measured, and no backend is there to run it"},
 		"floor":     {tiny(t, "", true), Options{Floor: 1.5}, "floor 1.5: a cosine lies between -1 and 1"},
 		"resize":    {tiny(t, "", true), Options{Resize: "stretch"}, `image.resize = "stretch": must be "squash", "shortest" or "longest"`},
-		"too far":   {tiny(t, "", true), Options{Precisions: []string{Int8}, Runner: ortRunner{}, Floor: 0.99999}, "the int8 encoder is too far from fp32: worst cosine of a token's features 0.99"},
+		"too far":   {tiny(t, "", true), Options{Precisions: []string{Int8}, Runner: ortRunner{}, Floor: 0.99999}, "the int8 encoder is too far from the fp32 reference: on 4 frames the worst cosine of a token's features is 0.99"},
 		"broken runner": {tiny(t, "", true), withRunner(runnerFunc(func() ([]map[string]Tensor, error) { return nil, errors.New("no memory") })),
-			"measure int8: no memory"},
+			"reference: no memory"},
 		"short runner": {tiny(t, "", true), withRunner(runnerFunc(func() ([]map[string]Tensor, error) { return nil, nil })),
-			"measure int8: 0 results came for 6 inputs of tokenizer.onnx"},
-		"NaN": {tiny(t, "", true), withRunner(runnerFunc(func() ([]map[string]Tensor, error) {
-			return slices.Repeat([]map[string]Tensor{{TensorFeatures: {Float32: make([]float32, 96)}, TensorEmbedding: {Float32: make([]float32, 96)}}}, grids), nil
-		})), "the int8 encoder is too far from fp32: worst cosine of a token's features NaN"},
+			"reference: 0 results came for 4 inputs of tokenizer.latents.onnx"},
+		"NaN": {tiny(t, "", true), withRunner(spoilt{}), "reference: frame 0: the input of blocks.0/attn/qkv holds NaN"},
+		"NaN in int8": {tiny(t, "", true), withRunner(spoilt{only: "int8"}),
+			"the int8 encoder is too far from the fp32 reference: on 4 frames the worst cosine of a token's features is NaN, the floor is 0.995; "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Import(t.Context(), c.reader, dir, c.opts)
@@ -227,11 +245,12 @@ func (b brokenWeight) ReadFloat32(name string, dst []float32, offset int64) erro
 
 // TestImportCancelled cancels at every stage; nothing may stay behind.
 func TestImportCancelled(t *testing.T) {
-	for _, stage := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "decoder.onnx", "measure int8"} {
+	for _, stage := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "encoder.fp16.onnx", "decoder.onnx", "reference", "measure int8",
+		"encoder.qdq.onnx", "measure int8 for TensorRT", "measure fp16"} {
 		parent := t.TempDir()
 		ctx, cancel := context.WithCancel(t.Context())
 		_, err := Import(ctx, tiny(t, "", true), filepath.Join(parent, "m"), Options{
-			Precisions: []string{Int8}, Runner: ortRunner{},
+			Precisions: []string{Int8, FP16}, Runner: ortRunner{},
 			Progress: func(s string, done, total int64) {
 				if s == stage {
 					cancel()
@@ -282,6 +301,23 @@ func TestImportOverwrite(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	onlyEntry(t, precious, "2024")
+}
+
+// spoilt runs graphs and makes the first value of each result no number; or of the files only whose names have a word in them.
+type spoilt struct{ only string }
+
+func (s spoilt) Run(ctx context.Context, file string, inputs []map[string]Tensor, outputs []string) ([]map[string]Tensor, error) {
+	out, err := ortRunner{}.Run(ctx, file, inputs, outputs)
+	if strings.Contains(filepath.Base(file), s.only) {
+		for _, tensors := range out {
+			for _, t := range tensors {
+				if len(t.Float32) > 0 {
+					t.Float32[0] = float32(math.NaN())
+				}
+			}
+		}
+	}
+	return out, err
 }
 
 // runnerFunc is a runner that answers every call the same.

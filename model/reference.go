@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,6 +60,46 @@ func normalise(picture []byte, spec ImageSpec) []float32 {
 		}
 	}
 	return out
+}
+
+// save writes the set into a file of the model folder and describes it.
+func (r *Reference) save(ctx context.Context, dir, name string) (*ReferenceSet, error) {
+	arrays := map[string]*npy.Array{}
+	put := func(name string, a *npy.Array, err error) error {
+		if err != nil {
+			return fmt.Errorf("write reference: array %s: %w", name, err)
+		}
+		arrays[name] = a
+		return nil
+	}
+	pictures, err := npy.New([]int{r.Frames, r.Size, r.Size, 3}, r.Pictures)
+	if err := put("pictures", pictures, err); err != nil {
+		return nil, err
+	}
+	ids, err := npy.New([]int{r.Frames, r.Tokens}, r.IDs)
+	if err := put("ids", ids, err); err != nil {
+		return nil, err
+	}
+	margin, err := npy.New([]int{r.Frames, r.Tokens}, r.Margin)
+	if err := put("margin", margin, err); err != nil {
+		return nil, err
+	}
+	features, err := npy.NewHalf([]int{r.Frames, r.Tokens, r.FeatureDim}, r.Features)
+	if err := put("features", features, err); err != nil {
+		return nil, err
+	}
+	embedding, err := npy.New([]int{r.Frames, r.EmbeddingDim}, r.Embedding)
+	if err := put("embedding", embedding, err); err != nil {
+		return nil, err
+	}
+	if err := npy.SaveNPZ(filepath.Join(dir, name), arrays); err != nil {
+		return nil, fmt.Errorf("write reference: %w", err)
+	}
+	file, err := describeFile(ctx, dir, name)
+	if err != nil {
+		return nil, fmt.Errorf("write reference: %w", err)
+	}
+	return &ReferenceSet{Frames: r.Frames, File: *file}, nil
 }
 
 // LoadReference reads the reference set of the model folder dir. A folder without one gives an error that wraps

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"slices"
+
+	"github.com/toklip/toklip/model/half"
 )
 
 // Array is an array held in memory. Reading from several goroutines at once is safe.
@@ -34,6 +36,19 @@ func New[T Element](shape []int, data []T) (*Array, error) {
 		return nil, fmt.Errorf("encode %s values: %w", dtype, err)
 	}
 	return a, nil
+}
+
+// NewHalf makes a float16 array of the given shape; the values are rounded. One that is too large for float16, or none at all, is
+// an error.
+func NewHalf(shape []int, data []float32) (*Array, error) {
+	if err := checkShape(shape, len(data), Float16); err != nil {
+		return nil, err
+	}
+	b, err := half.Append(make([]byte, 0, 2*len(data)), data)
+	if err != nil {
+		return nil, err
+	}
+	return &Array{shape: slices.Clone(shape), dtype: Float16, count: len(data), data: b}, nil
 }
 
 func dtypeFor[T Element]() DType {
@@ -219,7 +234,7 @@ func decodeFloat32(dst []float32, src []byte, dtype DType) {
 	switch dtype {
 	case Float16:
 		for i := range dst {
-			dst[i] = halfToFloat32(binary.LittleEndian.Uint16(src[2*i:]))
+			dst[i] = half.To(binary.LittleEndian.Uint16(src[2*i:]))
 		}
 	case Float32:
 		for i := range dst {
@@ -229,21 +244,5 @@ func decodeFloat32(dst []float32, src []byte, dtype DType) {
 		for i := range dst {
 			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
 		}
-	}
-}
-
-// halfToFloat32 widens IEEE 754 binary16, exactly.
-func halfToFloat32(h uint16) float32 {
-	sign := uint32(h>>15) << 31
-	exponent := uint32(h>>10) & 0x1f
-	fraction := uint32(h) & 0x3ff
-	switch exponent {
-	case 0: // zero and subnormals: fraction times 2^-24
-		v := float32(fraction) * (1.0 / (1 << 24))
-		return math.Float32frombits(math.Float32bits(v) | sign)
-	case 0x1f: // infinity and NaN
-		return math.Float32frombits(sign | 0xff<<23 | fraction<<13)
-	default:
-		return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 	}
 }

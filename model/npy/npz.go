@@ -4,6 +4,9 @@ import (
 	"archive/zip"
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 )
 
@@ -76,4 +79,22 @@ func readMember(m *zip.File) (*Array, error) {
 	defer r.Close()
 	// The zip reader itself stops a member that inflates to more than its directory says.
 	return Read(r)
+}
+
+// SaveNPZ writes arrays as an .npz file at path, in the order of their names and not compressed, replacing a file there in
+// one step as [WriteFloat32] does. Equal arrays give equal bytes.
+func SaveNPZ(path string, arrays map[string]*Array) error {
+	return replaceFile(path, func(f *os.File) error {
+		z := zip.NewWriter(f)
+		for _, name := range slices.Sorted(maps.Keys(arrays)) {
+			w, err := z.CreateHeader(&zip.FileHeader{Name: name + ".npy", Method: zip.Store})
+			if err != nil {
+				return err
+			}
+			if _, err := arrays[name].WriteTo(w); err != nil {
+				return err
+			}
+		}
+		return z.Close()
+	})
 }

@@ -4,6 +4,9 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -83,4 +86,49 @@ func FuzzReadNPZ(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSaveNPZ(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.npz")
+	ids, err := New([]int{2, 2}, []int32{1, -2, 3, 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	halves, err := NewHalf([]int{3}, []float32{1, -0.1, 65504})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first []byte
+	for range 2 {
+		if err := SaveNPZ(path, map[string]*Array{"ids": ids, "halves": halves}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != nil && !bytes.Equal(b, first) {
+			t.Error("equal arrays gave other bytes")
+		}
+		first = b
+	}
+	got, err := LoadNPZ(path)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%d arrays, %v", len(got), err)
+	}
+	if !reflect.DeepEqual(got["ids"], ids) || !reflect.DeepEqual(got["halves"], halves) {
+		t.Errorf("read back %+v and %+v", got["ids"], got["halves"])
+	}
+	if v, err := got["halves"].Float32(); err != nil || v[0] != 1 || v[1] != -0.099975586 || v[2] != 65504 {
+		t.Errorf("halves %v, %v", v, err)
+	}
+	if _, err := NewHalf([]int{1}, []float32{65520}); err == nil {
+		t.Error("65520 went into float16")
+	}
+	if _, err := NewHalf([]int{2}, []float32{1}); err == nil {
+		t.Error("one value filled a shape of two")
+	}
+	if err := SaveNPZ(filepath.Join(t.TempDir(), "no", "x.npz"), nil); err == nil {
+		t.Error("a file was written into no folder")
+	}
 }

@@ -209,7 +209,7 @@ func decodeTensor(b []byte) (Tensor, error) {
 		case tensorName:
 			t.Name = string(f.bytes)
 		case tensorRaw:
-			t.Length = int64(len(f.bytes))
+			t.Length = int64(len(f.bytes)) // also of those whose values are not kept
 			if len(f.bytes) <= small {
 				t.Raw = append([]byte{}, f.bytes...)
 			}

@@ -1,0 +1,186 @@
+package graph
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/toklip/toklip/model/onnx"
+)
+
+// Ranges of activations are measured by the fp32 encoder itself: outputs are added to its graph that give the largest
+// magnitudes of each Linear's input. Enough of them are kept to find a percentile over all frames.
+
+// tail is the share of values that the percentile method clips: it is the 99.99th.
+const tail = 1e-4
+
+// keepTail is how many times its own share of the tail a frame hands over. Ranges are exact unless one frame holds more
+// than that of all values in the tail, and then a little too small.
+const keepTail = 8
+
+// Ways of choosing a range from what was seen.
+const (
+	MethodMax        = "max"        // the largest magnitude: nothing is clipped
+	MethodPercentile = "percentile" // the 99.99th percentile of magnitudes
+)
+
+// Observed is what an encoder graph was given to see its Linear layers' inputs.
+type Observed struct {
+	File    []byte   // the graph with the outputs added
+	Outputs []string // their names, each float32[k]
+	linears []string
+	counts  []int64 // values of each input
+}
+
+// Observe adds outputs to the encoder graph (or a part of it) in file. It runs with one frame at a time.
+func Observe(file []byte) (*Observed, error) {
+	m, err := onnx.Decode(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Inputs) != 1 || len(m.Inputs[0].Shape) < 2 || m.Inputs[0].Shape[1].Size < 1 {
+		return nil, fmt.Errorf("observe graph %q: it has not one input [batch, tokens, ...]", m.Graph)
+	}
+	tokens := m.Inputs[0].Shape[1].Size
+	weights := map[string]onnx.Tensor{}
+	for _, t := range m.Initializers {
+		weights[t.Name] = t
+	}
+	products := map[string]onnx.Node{}
+	for _, n := range m.Nodes {
+		if n.Op == "MatMul" && len(n.Inputs) == 2 {
+			products[n.Name] = n
+		}
+	}
+	o := &Observed{}
+	flat := onnx.Tensor{Name: "observed/flat", Type: onnx.Int64, Shape: []int64{1}, Raw: appendInt64(nil, -1)}
+	patch := onnx.Patch{Initializers: []onnx.Tensor{flat}}
+	sizes := map[int64]bool{}
+	const most = 4096 // blocks: more are in no model
+	for _, name := range QuantisedLinears(most) {
+		n, ok := products[name+matmul]
+		if !ok {
+			continue
+		}
+		w := weights[n.Inputs[1]]
+		if len(w.Shape) != 2 {
+			return nil, fmt.Errorf("observe graph %q: the weights of %q are no constant matrix", m.Graph, name)
+		}
+		count := tokens * w.Shape[0]
+		k := min(int64(math.Ceil(float64(count)*tail))*keepTail, count)
+		size := fmt.Sprintf("observed/%d", k)
+		if !sizes[k] {
+			sizes[k] = true
+			patch.Initializers = append(patch.Initializers, onnx.Tensor{Name: size, Type: onnx.Int64, Shape: []int64{1}, Raw: appendInt64(nil, k)})
+		}
+		at := "observed/" + name
+		patch.Nodes = append(patch.Nodes,
+			onnx.Node{Op: "Abs", Name: at + "/abs", Inputs: []string{n.Inputs[0]}, Outputs: []string{at + "/abs"}},
+			onnx.Node{Op: "Reshape", Name: at + "/flat", Inputs: []string{at + "/abs", flat.Name}, Outputs: []string{at + "/flat"}},
+			onnx.Node{Op: "TopK", Name: at, Inputs: []string{at + "/flat", size}, Outputs: []string{at, at + "/indices"}})
+		patch.Outputs = append(patch.Outputs, onnx.ValueInfo{Name: at, Type: onnx.Float32, Shape: []onnx.Dim{onnx.Fixed(k)}})
+		o.Outputs, o.linears, o.counts = append(o.Outputs, at), append(o.linears, name), append(o.counts, count)
+	}
+	if len(o.linears) == 0 {
+		return nil, fmt.Errorf("observe graph %q: none of the encoder's Linear layers is in it", m.Graph)
+	}
+	o.File, err = patch.Apply(file)
+	return o, err
+}
+
+func appendInt64(b []byte, v int64) []byte {
+	for i := range 8 {
+		b = append(b, byte(uint64(v)>>(8*i)))
+	}
+	return b
+}
+
+// Ranges gathers what frames showed. The zero value is empty. One goroutine at a time.
+type Ranges struct {
+	seen map[string]*seen
+}
+
+type seen struct {
+	largest []float32 // magnitudes, falling
+	count   int64     // of all values
+}
+
+// Add takes one frame's outputs, in the order of [Observed.Outputs].
+func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
+	if len(outputs) != len(o.linears) {
+		return fmt.Errorf("%d outputs came of %d observed", len(outputs), len(o.linears))
+	}
+	if r.seen == nil {
+		r.seen = map[string]*seen{}
+	}
+	for i, name := range o.linears {
+		s := r.seen[name]
+		if s == nil {
+			s = &seen{}
+			r.seen[name] = s
+		}
+		for _, v := range outputs[i] {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return fmt.Errorf("the input of %s holds %v", name, v)
+			}
+		}
+		s.largest = append(s.largest, outputs[i]...)
+		s.count += o.counts[i]
+		slices.SortFunc(s.largest, func(a, b float32) int {
+			switch {
+			case a > b:
+				return -1
+			case a < b:
+				return 1
+			}
+			return 0
+		})
+		// What the percentile over all frames can still need, whatever comes.
+		s.largest = s.largest[:min(len(s.largest), int(float64(s.count)*tail)*keepTail+keepTail)]
+	}
+	return nil
+}
+
+// By chooses the ranges of all Linear layers seen, by name, with one of the methods.
+func (r *Ranges) By(method string) (map[string]float32, error) {
+	if method != MethodMax && method != MethodPercentile {
+		return nil, fmt.Errorf("method %q is unknown: %s or %s", method, MethodMax, MethodPercentile)
+	}
+	out := map[string]float32{}
+	for name, s := range r.seen {
+		at := 0
+		if method == MethodPercentile {
+			at = min(int(float64(s.count)*tail), len(s.largest)-1)
+		}
+		out[name] = s.largest[at]
+	}
+	return out, nil
+}
+
+// SetRanges gives the int8 encoder for TensorRT in file, as [BuildQDQ] writes it, other ranges. Each quantised Linear of the graph
+// needs one.
+func SetRanges(file []byte, ranges map[string]float32) ([]byte, error) {
+	m, err := onnx.Decode(file)
+	if err != nil {
+		return nil, err
+	}
+	var p onnx.Patch
+	for _, n := range m.Nodes {
+		if n.Op != "QuantizeLinear" || len(n.Inputs) < 2 {
+			continue
+		}
+		name := n.Inputs[1][:max(len(n.Inputs[1])-len(inputScale), 0)]
+		if name+inputScale != n.Inputs[1] {
+			return nil, fmt.Errorf("set ranges: scale %q of node %q is of no Linear", n.Inputs[1], n.Name)
+		}
+		most, ok := ranges[name]
+		if !ok {
+			return nil, fmt.Errorf("set ranges: none was measured for %s", name)
+		}
+		p.Replace = append(p.Replace, onnx.Tensor{Name: n.Inputs[1], Type: onnx.Float32, Raw: onnx.AppendFloats(nil, []float32{scaleOf(most)})})
+	}
+	if len(p.Replace) == 0 {
+		return nil, fmt.Errorf("set ranges: graph %q quantises nothing", m.Graph)
+	}
+	return p.Apply(file)
+}
