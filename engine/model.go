@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/toklip/toklip/engine/preprocess"
 )
@@ -69,6 +70,21 @@ func (m *Model) Validate() error {
 		return fmt.Errorf("model %q: %w", m.Name, errors.Join(errs...))
 	}
 	return nil
+}
+
+// Pixels turns a decoder's output, f32 [3,S,S] in RGB planes, into S x S pixels of 3 bytes, R, G, B, row by row.
+// Values outside [-1,1], or what Mean and Std make of [0,1], are cut.
+func (m *Model) Pixels(planes []float32) []byte {
+	area := len(planes) / 3
+	pixels := make([]byte, 3*area)
+	for c := range 3 {
+		mean, std := float64(m.Mean[c]), float64(m.Std[c])
+		for i, v := range planes[c*area : (c+1)*area] {
+			level := math.RoundToEven((float64(v)*std + mean) * 255)
+			pixels[3*i+c] = byte(min(max(level, 0), 255))
+		}
+	}
+	return pixels
 }
 
 // sameShape reports whether results of a and b have the same layout and meaning, so

@@ -236,7 +236,7 @@ func (a *accelerator) build(ctx context.Context, missing *tensorrt.Missing) erro
 	limit := time.Duration(len(missing.Networks)) * a.cfg.TensorRT.BuildTimeout.Std()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done in %v, which engine.tensorrt.build_timeout allows", limit))
 	defer cancel()
-	built, err := tensorrt.ThisProgram(buildArgs(a.cfg.TensorRT, a.source, missing)...).Run(ctx, func(p tensorrt.Progress) {
+	built, err := tensorrt.ThisProgram(buildArgs(a.cfg.TensorRT, a.source, missing, niceness)...).Run(ctx, func(p tensorrt.Progress) {
 		if step := a.progress().Step; p.Step != step || time.Since(last) >= progressInterval {
 			last = time.Now()
 			a.tell(p)
@@ -398,14 +398,17 @@ func tensorrtRun(c config.TensorRT) tensorrt.RunOptions {
 	}
 }
 
-// buildArgs is the command line that builds what is missing, beside everything else: its priority is low.
-func buildArgs(c config.TensorRT, s tensorrt.Source, missing *tensorrt.Missing) []string {
+// niceness is how much a build beside everything else gives way.
+const niceness = 10
+
+// buildArgs is the command line that builds what is missing.
+func buildArgs(c config.TensorRT, s tensorrt.Source, missing *tensorrt.Missing, nice int) []string {
 	roles := make([]string, len(missing.Networks))
 	for i, n := range missing.Networks {
 		roles[i] = n.Role
 	}
 	out := []string{
-		"engine", "build", "--json", "--nice=10", "--model=" + s.Dir, "--precision=" + s.Precision, "--role=" + strings.Join(roles, ","),
+		"engine", "build", "--json", "--nice=" + strconv.Itoa(nice), "--model=" + s.Dir, "--precision=" + s.Precision, "--role=" + strings.Join(roles, ","),
 		"--batch=" + strconv.Itoa(s.Batch),
 	}
 	if missing.Damaged {

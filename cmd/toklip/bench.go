@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -9,8 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/toklip/toklip/engine/onnxruntime"
 )
 
 // benchReport is what `toklip bench` measures. Durations are in milliseconds.
@@ -23,6 +22,11 @@ type benchReport struct {
 	Frame     [2]int `json:"frame"` // width, height before resizing
 	Frames    int    `json:"frames"`
 	Cameras   int    `json:"cameras"`
+	Device    string `json:"device,omitempty"`     // GPU, with tensorrt
+	InFlight  int    `json:"in_flight,omitempty"`  // batches under way, with tensorrt
+	CUDAGraph *bool  `json:"cuda_graph,omitempty"` // whether the last batch ran as one, with tensorrt
+	Kernels   *bool  `json:"kernels,omitempty"`    // whether the GPU did pre-processing and search, with tensorrt
+	Agreement string `json:"agreement,omitempty"`  // of the engines with the fp32 reference
 
 	Stages   []benchStage `json:"stages"`
 	FPS      float64      `json:"fps"`           // results a second, all cameras together
@@ -51,24 +55,31 @@ func newBenchCommand() *cobra.Command {
 		Short: "Time every stage of a frame on this machine",
 		Long: `Takes synthetic 1080p frames, no two alike, through the pipeline of the daemon and an embedded broker to a subscriber, and a bare run of the
 networks before each of them. Prints the time of every stage, what the daemon adds to the networks, frames a second, and memory.
-Figures of a busy machine mean little; ratios mean more than milliseconds.`,
+Figures of a busy machine mean little; ratios mean more than milliseconds.
+
+With --backend tensorrt the times of the GPU come from its own events, and the bare run is one call into TensorRT's pipeline, pre-processing included.
+--no-cuda-graph, --no-kernels and --in-flight show what each of these is worth.`,
 		Example: `  toklip bench --model models/toklip-s-256
-  toklip bench --model models/toklip-s-256 --precision int8 --frames 20 --json`,
+  toklip bench --model models/toklip-s-256 --precision int8 --frames 20 --json
+  toklip bench --model models/toklip-s-256 --backend tensorrt
+  toklip bench --model models/toklip-s-256 --backend tensorrt --no-cuda-graph`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := options.check(); err != nil {
 				return usageError{err}
 			}
-			opened, library, err := flags.open()
+			opened, err := flags.open()
 			if err != nil {
 				return err
 			}
-			if flags.threads == 0 {
-				flags.threads = onnxruntime.PhysicalCores()
+			subject, err := flags.openSubject(cmd.Context(), opened, options, cmd.ErrOrStderr())
+			if err != nil {
+				return err
 			}
+			defer func() { err = errors.Join(err, subject.close()) }()
 			bar := newProgress(cmd.ErrOrStderr(), false)
 			defer bar.abandon()
-			report, err := benchmark(cmd.Context(), opened, library, flags.threads, options, bar)
+			report, err := benchmark(cmd.Context(), opened, subject, options, bar)
 			if err != nil {
 				return err
 			}
@@ -81,6 +92,9 @@ Figures of a busy machine mean little; ratios mean more than milliseconds.`,
 		},
 	}
 	flags.add(cmd, true)
+	cmd.Flags().BoolVar(&options.noGraph, "no-cuda-graph", false, "with tensorrt: enqueue every batch anew")
+	cmd.Flags().BoolVar(&options.noKernels, "no-kernels", false, "with tensorrt: pre-processing and search on the CPU")
+	cmd.Flags().IntVar(&options.inFlight, "in-flight", 0, "with tensorrt: batches under way, 1 or 2; 0: as the daemon has it")
 	cmd.Flags().IntVar(&options.frames, "frames", options.frames, "`number` of frames of each camera to time, after two that warm up")
 	cmd.Flags().IntVar(&options.cameras, "cameras", options.cameras, "`number` of cameras whose frames come at the same time")
 	cmd.Flags().IntVar(&options.width, "width", options.width, "width of a frame, `pixels`")
@@ -90,8 +104,16 @@ Figures of a busy machine mean little; ratios mean more than milliseconds.`,
 }
 
 func (r *benchReport) print(out io.Writer) {
-	fmt.Fprintf(out, "%s, %s on %s, %d threads, %d px; %d frames of %dx%d from %s\n\n", r.Model, r.Precision, r.Backend, r.Threads, r.ImageSize,
+	on := plural(r.Threads, "thread")
+	if r.Device != "" {
+		on = fmt.Sprintf("%s, %d in flight, CUDA graph: %s, kernels on the %s", r.Device, r.InFlight, choose(*r.CUDAGraph, "yes", "no"), choose(*r.Kernels, "GPU", "CPU"))
+	}
+	fmt.Fprintf(out, "%s, %s on %s, %s, %d px; %d frames of %dx%d from %s\n", r.Model, r.Precision, r.Backend, on, r.ImageSize,
 		r.Frames, r.Frame[0], r.Frame[1], plural(r.Cameras, "camera"))
+	if r.Agreement != "" {
+		fmt.Fprintf(out, "agreement with fp32: %s\n", r.Agreement)
+	}
+	fmt.Fprintln(out)
 	fmt.Fprintf(out, "%-12s %10s %10s %10s  ms\n", "", "p50", "p99", "max")
 	for _, s := range r.Stages {
 		fmt.Fprintf(out, "%-12s %10.2f %10.2f %10.2f  %s\n", s.Name, s.P50, s.P99, s.Max, s.What)
@@ -101,6 +123,13 @@ func (r *benchReport) print(out io.Writer) {
 		fmt.Fprintf(out, ", a frame takes %.2f %% more than the bare run before it", 100*r.OverBare)
 	}
 	fmt.Fprintf(out, "\nmemory %s (peak %s), weights %s: %s beside them\n", byteSize(r.RSS), byteSize(r.Peak), byteSize(r.Weights), byteSize(r.RSS-r.Weights))
+}
+
+func choose(condition bool, yes, no string) string {
+	if condition {
+		return yes
+	}
+	return no
 }
 
 // stage makes a row of samples; it sorts them.

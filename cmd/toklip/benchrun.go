@@ -17,7 +17,6 @@ import (
 	"github.com/toklip/toklip/capture"
 	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/engine"
-	"github.com/toklip/toklip/engine/onnxruntime"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/mqtt"
 )
@@ -30,6 +29,9 @@ const benchPictures = 3
 
 type benchOptions struct {
 	frames, cameras, width, height int
+
+	noGraph, noKernels bool
+	inFlight           int
 }
 
 func (o benchOptions) check() error {
@@ -41,13 +43,16 @@ func (o benchOptions) check() error {
 	case min(o.width, o.height) < 1 || max(o.width, o.height) > preprocess.MaxSourceEdge:
 		return fmt.Errorf("--width %d --height %d: each must lie between 1 and %d", o.width, o.height, preprocess.MaxSourceEdge)
 	}
+	if o.inFlight < 0 || o.inFlight > 2 {
+		return fmt.Errorf("--in-flight %d is not 1 or 2, nor 0 for what the daemon has", o.inFlight)
+	}
 	return nil
 }
 
 // bench is one run: the daemon's own pipeline, publisher, client and broker, with frames from memory instead of workers.
 type bench struct {
 	opts     benchOptions
-	graphs   *onnxruntime.Graphs
+	subject  *benchSubject
 	pipeline *engine.Pipeline
 	cameras  []*engine.Camera
 	pictures [][]byte
@@ -63,19 +68,12 @@ type bench struct {
 type benchResult struct {
 	stages engine.Stages
 	reused bool
+	batch  int // frames that shared these stages
 	at     time.Time
 }
 
-func benchmark(ctx context.Context, opened *openedModel, library *onnxruntime.Runtime, threads int, opts benchOptions, bar *progress) (*benchReport, error) {
-	graphs, err := library.Load(opened.spec, onnxruntime.Options{Threads: threads, MaxBatch: cpuBatch})
-	if err != nil {
-		return nil, err
-	}
-	backend, err := engine.NewBackend(graphs)
-	if err != nil {
-		return nil, errors.Join(err, graphs.Close())
-	}
-	defer backend.Close()
+func benchmark(ctx context.Context, opened *openedModel, subject *benchSubject, opts benchOptions, bar *progress) (*benchReport, error) {
+	backend := subject.backend
 	broker, err := mqtt.NewBroker(mqtt.BrokerOptions{Listen: []string{"127.0.0.1:0"}})
 	if err != nil {
 		return nil, err
@@ -86,14 +84,14 @@ func benchmark(ctx context.Context, opened *openedModel, library *onnxruntime.Ru
 		return nil, err
 	}
 	b := &bench{
-		opts: opts, graphs: graphs, results: make(chan benchResult, opts.cameras), arrived: make(chan time.Time, opts.cameras),
+		opts: opts, subject: subject, results: make(chan benchResult, opts.cameras), arrived: make(chan time.Time, opts.cameras),
 		samples: map[string][]time.Duration{},
 	}
 	publish := newPublisher(client, slog.New(slog.DiscardHandler), &toklipv1.Header{Schema: api.Schema, Node: "bench"})
 	b.pipeline, err = engine.New(engine.Config{Backend: backend, Sink: engine.SinkFunc(func(r *engine.Result) {
 		at := time.Now() // before the message leaves: it may arrive before Deliver returns
 		publish.Deliver(r)
-		b.results <- benchResult{stages: r.Stages, reused: r.Reused, at: at}
+		b.results <- benchResult{stages: r.Stages, reused: r.Reused, batch: r.Batch, at: at}
 	})})
 	if err != nil {
 		broker.Close()
@@ -120,10 +118,11 @@ func benchmark(ctx context.Context, opened *openedModel, library *onnxruntime.Ru
 	group.Go(func() error { return client.Run(running) })
 	group.Go(func() error { return b.pipeline.Run(running) })
 	report := &benchReport{
-		Model: opened.manifest.Name, Backend: backend.Describe().Name + " " + backend.Describe().Version, Precision: opened.spec.Precision,
-		Threads: threads, ImageSize: opened.spec.ImageSize, Frame: [2]int{opts.width, opts.height}, Frames: opts.frames, Cameras: opts.cameras,
-		Weights: opened.weights(),
+		Model: opened.manifest.Name, Backend: backend.Describe().Name + " " + backend.Describe().Version, Precision: backend.Describe().Precision,
+		Threads: subject.threads, ImageSize: opened.spec.ImageSize, Frame: [2]int{opts.width, opts.height}, Frames: opts.frames, Cameras: opts.cameras,
+		Weights: subject.weights,
 	}
+	subject.describe(report)
 	group.Go(func() error {
 		defer cancel()
 		return b.measure(running, broker.URL(), client, report, bar)
@@ -164,6 +163,8 @@ func (b *bench) measure(ctx context.Context, url string, client *mqtt.Client, re
 		report.Stages = append(report.Stages, stage(s.name, s.what, b.samples[s.name]))
 	}
 	report.FPS = float64(b.opts.frames*b.opts.cameras) / busy.Seconds()
+	report.Stages = append(report.Stages, b.subject.stages()...)
+	b.subject.finish(report)
 	report.Overhead, report.OverBare = median(b.over), median(b.bare)
 	report.memory()
 	return nil
@@ -208,29 +209,17 @@ func (b *bench) round(ctx context.Context, round int) (time.Duration, error) {
 			b.samples[name] = append(b.samples[name], d)
 		}
 	}
-	// The pipeline is idle between rounds, so the networks may be run beside it. Their inputs are the last frame's.
-	begun := time.Now()
-	for range b.cameras {
-		ids, err := b.graphs.Tokenize(1)
-		if err != nil {
-			return 0, err
-		}
-		copy(b.graphs.TokenIDs(), ids)
-		if _, _, err := b.graphs.Encode(1); err != nil {
-			return 0, err
-		}
+	// The pipeline is idle between rounds, so the networks may be run beside it.
+	bare, err := b.subject.bare(b.frames(round))
+	if err != nil {
+		return 0, err
 	}
-	bare := time.Since(begun)
+	b.subject.count(count)
 	add("bare", bare)
 
-	begun = time.Now()
-	for i, camera := range b.cameras {
-		frame := &engine.Frame{
-			Pixels: b.pictures[(round+i)%benchPictures], Width: b.opts.width, Height: b.opts.height, Stride: 3 * b.opts.width, Format: preprocess.BGR8,
-			Sequence: uint64(round + 1), CaptureWall: time.Now().UnixNano(), CaptureMono: capture.MonotonicNow(), Clock: "generated",
-		}
-		frame.Reset(nil)
-		camera.Offer(frame)
+	begun := time.Now()
+	for i, frame := range b.frames(round) {
+		b.cameras[i].Offer(frame)
 	}
 	var last time.Time
 	var networks time.Duration
@@ -242,7 +231,7 @@ func (b *bench) round(ctx context.Context, round int) (time.Duration, error) {
 				return 0, errors.New("bench: two different frames gave equal tokens; the encoder did not run")
 			}
 			results = append(results, r)
-			networks += r.stages.Tokenize + r.stages.Encode
+			networks += b.subject.networks(r.stages) / time.Duration(r.batch)
 			add("preprocess", r.stages.Preprocess)
 			add("tokenize", r.stages.Tokenize)
 			add("encode", r.stages.Encode)
@@ -268,6 +257,20 @@ func (b *bench) round(ctx context.Context, round int) (time.Duration, error) {
 		}
 	}
 	return whole, nil
+}
+
+// frames are those of a round, one of every camera.
+func (b *bench) frames(round int) []*engine.Frame {
+	var all []*engine.Frame
+	for i := range b.cameras {
+		frame := &engine.Frame{
+			Pixels: b.pictures[(round+i)%benchPictures], Width: b.opts.width, Height: b.opts.height, Stride: 3 * b.opts.width, Format: preprocess.BGR8,
+			Sequence: uint64(round + 1), CaptureWall: time.Now().UnixNano(), CaptureMono: capture.MonotonicNow(), Clock: "generated",
+		}
+		frame.Reset(nil)
+		all = append(all, frame)
+	}
+	return all
 }
 
 // benchPicture draws smooth waves with a little noise, BGR, rows without gaps.

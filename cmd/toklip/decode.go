@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/toklip/toklip/engine/onnxruntime"
 )
 
 // maxTokenFile bounds what is read of a token file: far more than any grid needs.
@@ -27,7 +25,7 @@ func newDecodeCommand() *cobra.Command {
 		Example: `  toklip encode --model models/toklip-s-256 photo.jpg | toklip decode --model models/toklip-s-256 --tokens - --out seen.png
   mosquitto_sub -t 'toklip/+/camera/front/tokens/json' -C 1 | toklip decode --model models/toklip-s-256 --tokens - --out now.png`,
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			switch {
 			case tokens == "":
 				return usageError{errors.New("--tokens is missing: name a file with tokens, or - for standard input")}
@@ -37,7 +35,7 @@ func newDecodeCommand() *cobra.Command {
 			if err := checkPNGName(out); err != nil {
 				return err
 			}
-			opened, library, err := flags.open()
+			opened, err := flags.open()
 			if err != nil {
 				return err
 			}
@@ -53,11 +51,11 @@ func newDecodeCommand() *cobra.Command {
 			if spec := opened.spec; len(ids) != spec.Tokens() || frame.Grid != nil && *frame.Grid != [2]int{spec.Rows, spec.Cols} {
 				return fmt.Errorf("%s: %s; this model's grid of %dx%d has %d: were they made with another model?", tokens, frame, spec.Rows, spec.Cols, spec.Tokens())
 			}
-			decoder, err := library.LoadDecoder(opened.spec, onnxruntime.Options{Threads: flags.threads})
+			decoder, err := flags.openDecoder(cmd.Context(), opened, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			defer decoder.Close()
+			defer func() { err = errors.Join(err, decoder.Close()) }()
 			rgb, err := decoder.DecodeRGB(ids)
 			if err != nil {
 				return fmt.Errorf("%s: %w", tokens, err)

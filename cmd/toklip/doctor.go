@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,15 +31,16 @@ type finding struct {
 func newDoctorCommand() *cobra.Command {
 	var asJSON bool
 	var worker, library string
+	flags := newTensorRTFlags()
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what works on this machine and what to do about the rest",
-		Long: `Looks at what toklip needs: ONNX Runtime, the camera worker, cameras, GPU, the broker's port, leftovers of a crash.
+		Long: `Looks at what toklip needs: ONNX Runtime, the camera worker, cameras, the broker's port, leftovers of a crash; TensorRT, the shim that drives it, GPU, engines.
 Nothing is changed. The exit code is 1 if something that every use needs is missing.`,
 		Example: "  toklip doctor\n  toklip doctor --json | jq '.[] | select(.state == \"missing\")'",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			findings := examine(cmd.Context(), worker, library)
+			findings := append(examine(cmd.Context(), worker, library), examineTensorRT(tensorrtOptions(flags.TensorRT, warnings(io.Discard)))...)
 			if asJSON {
 				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(findings); err != nil {
 					return err
@@ -59,6 +61,7 @@ Nothing is changed. The exit code is 1 if something that every use needs is miss
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	flags.addLibraries(cmd)
 	cmd.Flags().StringVar(&worker, "worker", "", "`path` of toklip-capture, if it is neither beside toklip nor in PATH")
 	cmd.Flags().StringVar(&library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
 	return cmd
@@ -81,7 +84,6 @@ func examine(ctx context.Context, worker, library string) []finding {
 		examineONNXRuntime(library),
 		examineWorker(ctx, worker),
 		examineCameras(),
-		examineGPU(),
 		examinePort("127.0.0.1:1883"),
 		examineOrphans(),
 	}
@@ -145,16 +147,6 @@ func examineCameras() finding {
 			f.State, f.Remedy = "note", fmt.Sprintf("%v: add the user to the group video", err)
 		} else {
 			file.Close()
-		}
-	}
-	return f
-}
-
-func examineGPU() finding {
-	f := finding{Check: "GPU", State: "note", Found: "no NVIDIA driver: ONNX Runtime runs the model on the CPU"}
-	for _, path := range []string{"/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu"} {
-		if _, err := os.Stat(path); err == nil {
-			f.Found = "NVIDIA driver present (" + path + "); this version runs the model on the CPU, through ONNX Runtime"
 		}
 	}
 	return f

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/toklip/toklip/engine/onnxruntime"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/model/npy"
 )
@@ -41,21 +41,22 @@ Tokens stand row by row. The embedding is as the model gives it, not normalised.
 Rotation in a photo's EXIF data is not applied. The first file that cannot be encoded ends the command; the lines before it stand.`,
 		Example: `  toklip encode --model models/toklip-s-256 photo.jpg
   toklip encode --model models/toklip-s-256 *.png > tokens.jsonl
-  toklip encode --model models/toklip-s-256 --features out images.npy`,
+  toklip encode --model models/toklip-s-256 --features out images.npy
+  toklip encode --model models/toklip-s-256 --backend tensorrt --precision fp16 photo.jpg`,
 		Args: args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, files []string) error {
-			opened, library, err := flags.open()
+		RunE: func(cmd *cobra.Command, files []string) (err error) {
+			opened, err := flags.open()
 			if err != nil {
 				return err
 			}
 			if !cmd.Flags().Changed("resize") {
 				mode = opened.spec.Resize
 			}
-			graphs, err := library.Load(opened.spec, onnxruntime.Options{Threads: flags.threads, MaxBatch: 1})
+			graphs, err := flags.openEncoder(cmd.Context(), opened, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			defer graphs.Close()
+			defer func() { err = errors.Join(err, graphs.Close()) }()
 			if features != "" {
 				if err := os.MkdirAll(features, 0o755); err != nil {
 					return fmt.Errorf("create --features folder: %w", err)
@@ -82,7 +83,7 @@ Rotation in a photo's EXIF data is not applied. The first file that cannot be en
 // fileEncoder encodes one file after the other.
 type fileEncoder struct {
 	model    *openedModel
-	graphs   *onnxruntime.Graphs
+	graphs   imageEncoder
 	mode     preprocess.Mode
 	features string
 	written  map[string]string // feature files of this run, and from which file

@@ -77,9 +77,24 @@ func printManifest(out io.Writer, m *model.Manifest) {
 	line("model hash", "%s", m.ModelHash)
 	line("codebook hash", "%s", m.CodebookHash)
 	line("embedding space", "%s", m.EmbeddingSpace)
-	if m.Int8 != nil {
-		line("int8", "worst cosine to fp32: embedding %.5f, token features %.5f (%d grids, floor %g)",
-			m.Int8.EmbeddingCosine, m.Int8.FeatureCosine, m.Int8.Grids, m.Int8.Floor)
+	for _, q := range []struct {
+		name string
+		of   *model.Quality
+	}{{"int8", m.Int8}, {"fp16 TensorRT", m.FP16}, {"int8 TensorRT", m.QDQ}} {
+		if q.of != nil {
+			line(q.name, "%s", qualityLine(q.of))
+		}
+	}
+	if c := m.Calibration; c != nil {
+		line("calibrated", "by %s on %s, %s, of %s, %s", c.By, count(c.Frames, "frame"), c.Source, c.Created.Format(time.RFC3339), c.Method)
+	}
+	if m.Codebook != nil {
+		line("codebook", "%s: %s", m.Codebook.Name, byteSize(m.Codebook.Size))
+	}
+	if r := m.Reference; r != nil {
+		line("reference", "%s: %s, %s by %s: %s", r.File.Name, byteSize(r.File.Size), count(r.Frames, "frame"), r.By, r.Source)
+	} else {
+		line("reference", "none: TensorRT engines cannot be judged; import again on a machine with ONNX Runtime")
 	}
 	if m.Text.Present {
 		line("text tower", "%d tensors in the checkpoint, not exported by this version", m.Text.Tensors)
@@ -87,6 +102,27 @@ func printManifest(out io.Writer, m *model.Manifest) {
 	for _, g := range m.Graphs {
 		line(g.Role, "%s, %s: %s (%s)", g.Precision, g.File.Name, byteSize(graphSize(m, g)), strings.Join(g.Backends, ", "))
 	}
+}
+
+// qualityLine says how far a precision is from fp32.
+func qualityLine(q *model.Quality) string {
+	embedding := q.EmbeddingFloor
+	if embedding == 0 {
+		embedding = q.Floor
+	}
+	text := fmt.Sprintf("worst cosine to fp32: embedding %.5f (floor %g), token features %.5f (floor %g)", q.EmbeddingCosine, embedding, q.FeatureCosine, q.Floor)
+	if q.TokenFloor > 0 {
+		text += fmt.Sprintf("; equal tokens %.2f %% (floor %.2f %%), of those with a clear margin %.2f %%", 100*q.TokenAgreement, 100*q.TokenFloor, 100*q.ClearTokenAgreement)
+	}
+	return text + fmt.Sprintf("; %s", count(q.Grids, "picture"))
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 func orNone(s string) string {

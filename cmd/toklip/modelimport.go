@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/toklip/toklip/engine/onnxruntime"
 	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/model/checkpoint"
 	"github.com/toklip/toklip/model/graph"
@@ -31,12 +33,12 @@ type importFlags struct {
 func (f *importFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.out, "out", "", "`folder` to write (required)")
 	cmd.Flags().StringVar(&f.name, "name", "", "`name` in the manifest; the folder's name by default")
-	cmd.Flags().StringSliceVar(&f.precisions, "precision", []string{model.FP32}, "`list` of fp32 and int8, with commas; fp32 is always made")
+	cmd.Flags().StringSliceVar(&f.precisions, "precision", []string{model.FP32}, "`list` of fp32, fp16 (TensorRT) and int8, with commas; fp32 is always made")
 	cmd.Flags().Float64Var(&f.floor, "int8-floor", model.DefaultFloor, "refuse int8 whose worst `cosine` to fp32 is below")
 	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace an existing model folder")
 	cmd.Flags().StringVar(&f.config, "config", "", "JSON `file` with what shapes do not tell: heads, norm_groups")
 	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
-	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.FP16, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func newImportCommand() *cobra.Command {
@@ -49,10 +51,15 @@ func newImportCommand() *cobra.Command {
 or without the wrappers that training code leaves (state_dict, model, ema, module.). The VQ tokenizer may come in a file of its own.
 Only tensors are read: a pickle that names anything else is refused. Weights are streamed; memory stays far below the file's size.
 
+--precision fp16 adds graphs for TensorRT with fp16 products; int8 adds a token encoder with int8 products for either backend. What is reduced is
+compared with fp32 and refused below a floor. ONNX Runtime does that, and makes the reference set that engines are judged by; an import in fp32 alone works
+without it, but leaves the set out.
+
 Shapes come from the checkpoint. The number of attention heads is not in any shape: it is known for the published widths, other
 models need --config, a JSON file with at least {"heads": N}.`,
 		Example: `  toklip model import TokLIP_S_256.pt --out models/toklip-s-256
   toklip model import TokLIP_S_256.pt vq_ds16_t2i.pt --out models/toklip-s-256 --precision fp32,int8
+  toklip model import TokLIP_S_256.pt --out models/toklip-s-256 --precision fp32,fp16,int8
   toklip model import distilled.safetensors --config distilled.json --out models/distilled`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -91,8 +98,8 @@ models need --config, a JSON file with at least {"heads": N}.`,
 // check finds what is wrong with the flags before anything is read or downloaded, and reads --config.
 func (f *importFlags) check() (graph.Config, error) {
 	for _, p := range f.precisions {
-		if p != model.FP32 && p != model.Int8 {
-			return graph.Config{}, usageError{fmt.Errorf("--precision %q is unknown: this version makes %s and %s", p, model.FP32, model.Int8)}
+		if p != model.FP32 && p != model.FP16 && p != model.Int8 {
+			return graph.Config{}, usageError{fmt.Errorf("--precision %q is unknown: this version makes %s, %s and %s", p, model.FP32, model.FP16, model.Int8)}
 		}
 	}
 	if !(f.floor > 0 && f.floor <= 1) {
@@ -148,7 +155,13 @@ func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlag
 	defer bar.abandon()
 	opts.Name, opts.Precisions, opts.Floor, opts.Overwrite = flags.name, flags.precisions, flags.floor, flags.overwrite
 	opts.Progress = bar.update
-	opts.Runner = &graphRunner{library: flags.library}
+	if _, err := onnxruntime.FindLibrary(flags.library); err == nil {
+		opts.Runner = &graphRunner{library: flags.library}
+	} else if flags.library != "" || slices.ContainsFunc(flags.precisions, func(p string) bool { return p != model.FP32 }) {
+		return err
+	} else {
+		fmt.Fprintf(stderr, "note: no reference set is made, by which TensorRT engines are judged: %v\n", err)
+	}
 	opts.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	manifest, err := model.Import(ctx, reader, flags.out, opts)
 	if err != nil {

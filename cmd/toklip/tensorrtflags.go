@@ -1,7 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -54,5 +60,35 @@ func tensorrtArgs(c config.TensorRT) []string {
 		"--shim=" + c.Shim, "--nvinfer=" + c.NVInfer, "--parser=" + c.Parser, "--cuda=" + c.CUDA, fmt.Sprintf("--device=%d", c.Device),
 		"--cache-dir=" + c.CacheDir, fmt.Sprintf("--workspace=%d", c.Workspace), fmt.Sprintf("--optimization-level=%d", c.OptimizationLevel),
 		fmt.Sprintf("--version-compatible=%t", c.VersionCompatible), fmt.Sprintf("--dla-core=%d", c.DLACore),
+	}
+}
+
+// warnings is the log of a command: what should be known, and nothing else.
+func warnings(out io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// lowerPriority makes every thread of this process nicer. Linux keeps the priority by thread; those to come take it from the
+// thread that makes them.
+func lowerPriority(by int) error {
+	for done := map[string]bool{}; ; {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		fresh := false
+		for _, task := range tasks {
+			id, err := strconv.Atoi(task.Name())
+			if err != nil || done[task.Name()] {
+				continue
+			}
+			done[task.Name()], fresh = true, true
+			if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, by); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+		}
+		if !fresh {
+			return nil
+		}
 	}
 }

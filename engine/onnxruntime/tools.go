@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -101,16 +100,7 @@ func (d *Decoder) DecodeRGB(ids []int32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	area := len(planes) / 3
-	pixels := make([]byte, 3*area)
-	for c := range 3 {
-		mean, std := float64(d.model.Mean[c]), float64(d.model.Std[c])
-		for i, v := range planes[c*area : (c+1)*area] {
-			level := math.RoundToEven((float64(v)*std + mean) * 255)
-			pixels[3*i+c] = byte(min(max(level, 0), 255))
-		}
-	}
-	return pixels, nil
+	return d.model.Pixels(planes), nil
 }
 
 // Close frees the decoder. Calling it again does nothing.

@@ -47,7 +47,8 @@ type Backend struct {
 	pending  atomic.Pointer[engine.Batch] // submitted and not waited for, with one batch in flight
 	results  []trt.Result                 // Wait's
 	streams  []stream
-	failed   atomic.Int32 // batches in a row
+	failed   atomic.Int32    // batches in a row
+	observe  func(trt.Times) // told of every batch's times; may be nil
 }
 
 var _ engine.Backend = (*Backend)(nil)
@@ -136,11 +137,14 @@ func (b *Backend) check(it *engine.Item) error {
 
 // frame describes a frame that check found good.
 func (b *Backend) frame(it *engine.Item) trt.Frame {
-	f := it.Frame
-	return trt.Frame{
-		Data: f.Pixels, Width: f.Width, Height: f.Height, Stride: f.Stride, Pixels: pixels(f.Format), Resize: resize(it.Resize),
-		Stream: it.Stream, Fresh: b.streams[it.Stream].fresh.Swap(false),
-	}
+	f := FrameOf(it.Frame, it.Resize)
+	f.Stream, f.Fresh = it.Stream, b.streams[it.Stream].fresh.Swap(false)
+	return f
+}
+
+// FrameOf describes a frame, which preprocess.Geometry.Check takes, as the binding does.
+func FrameOf(f *engine.Frame, mode preprocess.Mode) trt.Frame {
+	return trt.Frame{Data: f.Pixels, Width: f.Width, Height: f.Height, Stride: f.Stride, Pixels: pixels(f.Format), Resize: resize(mode)}
 }
 
 func pixels(f engine.PixelFormat) trt.Pixels {
@@ -191,6 +195,9 @@ func (b *Backend) Wait(batch *engine.Batch) error {
 	}
 	b.failed.Store(0)
 	stages(&batch.Stages, &times)
+	if b.observe != nil {
+		b.observe(times)
+	}
 	for i := range batch.Items {
 		it := &batch.Items[i]
 		if it.Err != nil {

@@ -23,6 +23,7 @@ import (
 type Message struct {
 	Progress *Progress `json:"progress,omitempty"`
 	Built    []Built   `json:"built,omitempty"`
+	Files    []string  `json:"files,omitempty"` // of an export, instead of Built
 	Failed   *Failure  `json:"failed,omitempty"`
 }
 

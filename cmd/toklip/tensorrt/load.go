@@ -21,6 +21,9 @@ type RunOptions struct {
 	Kernels   bool          // pre-processing and search on the GPU
 	Timeout   time.Duration // longest wait for a batch; 0: the binding's own
 	Floors    model.Floors  // each 0: what the precision is known to reach
+
+	// Observe is told of the GPU's times of every batch, from the goroutine that waits for it. Nil: nobody is.
+	Observe func(trt.Times)
 }
 
 // Loaded is a backend and what is known of it.
@@ -28,9 +31,13 @@ type Loaded struct {
 	*Backend
 
 	Device   string // what it runs on, for people
+	kernels  bool
 	Networks []Network
 	Report   model.Report // against the model's reference
 }
+
+// OnGPU reports whether pre-processing and codebook search run on the GPU, too.
+func (l *Loaded) OnGPU() bool { return l.kernels }
 
 // Load puts the model's engines on the GPU, judges them, and makes a backend of them, which the caller closes. Engines
 // that are not in the cache, or damaged, or of another TensorRT or GPU, are an error of type *Missing. An error that wraps
@@ -63,7 +70,7 @@ func (m *Machine) Load(ctx context.Context, s Source, run RunOptions) (_ *Loaded
 	if err != nil {
 		return nil, errors.Join(err, free())
 	}
-	l := &Loaded{Device: m.DeviceName(), Networks: networks}
+	l := &Loaded{Device: m.DeviceName(), kernels: run.Kernels && m.device.Kernels, Networks: networks}
 	l.Backend = newBackend(p, engine.Description{
 		Name: Name, Version: m.info.Version.String(), Precision: s.Precision, MaxBatch: options.BatchMax, InFlight: options.InFlight, Model: s.spec(networks),
 	}, options.StreamsMax, free)
@@ -72,6 +79,7 @@ func (m *Machine) Load(ctx context.Context, s Source, run RunOptions) (_ *Loaded
 			err = errors.Join(err, l.Close())
 		}
 	}()
+	l.observe = run.Observe
 	loaded := time.Now()
 	if l.Report, err = judge(ctx, ref, p, engines[1], run.floors(s.Precision)); err != nil {
 		return nil, err

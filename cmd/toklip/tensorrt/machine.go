@@ -1,9 +1,11 @@
 package tensorrt
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/toklip/toklip/trt"
 	"github.com/toklip/toklip/trt/enginecache"
@@ -79,6 +81,21 @@ func (m *Machine) Device() trt.Device { return *m.device }
 
 // DeviceName names the GPU for people: "Orin, sm_87".
 func (m *Machine) DeviceName() string { return fmt.Sprintf("%s, sm_%d", m.device.Name, m.device.SM) }
+
+// Layers asks TensorRT for the layers of a plan file, in the words of its inspector. dlaCore is the one that the plan was
+// built for, -1 for none.
+func (m *Machine) Layers(path string, dlaCore int) (_ json.RawMessage, err error) {
+	plan, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	e, err := m.lib.Load(plan, dlaCore)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	return e.Layers()
+}
 
 // Reset gives what is loaded next a fresh context of the GPU, after a backend's permanent error. Everything that was
 // loaded must be closed.
