@@ -33,7 +33,8 @@ static bool describe(toklip_trt_library *library, const char *onnx) {
   toklip_trt_library_describe(library, &info);
   printf("family: %s\nlibrary: %s\nversion: %d.%d.%d.%d\nheaders: %d.%d.%d\nkernels: %s\n", info.family, info.path,
          (int)info.major, (int)info.minor, (int)info.patch, (int)info.build, (int)info.headers_major,
-         (int)info.headers_minor, (int)info.headers_patch, info.kernels[0] ? info.kernels : "none, the CPU does their work");
+         (int)info.headers_minor, (int)info.headers_patch,
+         info.kernels[0] ? info.kernels : "none, the CPU does their work");
 
   toklip_trt_device_info device;
   toklip_trt_error *error = toklip_trt_device_describe(library, &device);

@@ -19,7 +19,8 @@ std::string text_of(const char *text) { return text ? text : ""; }
 
 void need(bool has, const char *option, const char *since, const Loaded &loaded) {
   if (has) return;
-  fail(TOKLIP_TRT_UNSUPPORTED, "%s needs TensorRT %s or later; this is %s.", option, since, loaded.version().text().c_str());
+  fail(TOKLIP_TRT_UNSUPPORTED, "%s needs TensorRT %s or later; this is %s.", option, since,
+       loaded.version().text().c_str());
 }
 
 #if TOKLIP_HEADERS_AT_LEAST(10, 0)
@@ -60,9 +61,11 @@ void set_flag(nvinfer1::IBuilderConfig &config, nvinfer1::BuilderFlag flag) { co
 void check_build_options(const toklip_trt_build_options &options, const Loaded &loaded, Device *device) {
   if (options.optimization_level >= 0) need(loaded.has(8, 6), "optimization_level", "8.6", loaded);
   if (TOKLIP_RTX) {
-    if (options.dla_core >= 0) fail(TOKLIP_TRT_UNSUPPORTED, "dla_core %d: TensorRT for RTX knows no DLA.", options.dla_core);
+    if (options.dla_core >= 0)
+      fail(TOKLIP_TRT_UNSUPPORTED, "dla_core %d: TensorRT for RTX knows no DLA.", options.dla_core);
     if (options.version_compatible) {
-      fail(TOKLIP_TRT_UNSUPPORTED, "version_compatible: TensorRT for RTX has no lean runtime, so its plans need the version that built them.");
+      fail(TOKLIP_TRT_UNSUPPORTED,
+           "version_compatible: TensorRT for RTX has no lean runtime, so its plans need the version that built them.");
     }
     if (options.compatibility != TOKLIP_TRT_THIS_DEVICE) {
       fail(TOKLIP_TRT_UNSUPPORTED, "compatibility %d: with TensorRT for RTX, say compute_capabilities instead.",
@@ -71,22 +74,28 @@ void check_build_options(const toklip_trt_build_options &options, const Loaded &
     return;
   }
   if (options.compute_capability_count > 0) {
-    fail(TOKLIP_TRT_UNSUPPORTED, "compute_capabilities: only TensorRT for RTX builds for other GPUs; TensorRT %s builds for the one it runs on.",
-         loaded.version().text().c_str());
+    fail(
+        TOKLIP_TRT_UNSUPPORTED,
+        "compute_capabilities: only TensorRT for RTX builds for other GPUs; TensorRT %s builds for the one it runs on.",
+        loaded.version().text().c_str());
   }
-  if (options.version_compatible) need(TOKLIP_HEADERS_AT_LEAST(8, 6) && loaded.has(8, 6), "version_compatible", "8.6", loaded);
+  if (options.version_compatible)
+    need(TOKLIP_HEADERS_AT_LEAST(8, 6) && loaded.has(8, 6), "version_compatible", "8.6", loaded);
   if (options.compatibility == TOKLIP_TRT_SAME_CAPABILITY) {
-    need(TOKLIP_HEADERS_AT_LEAST(10, 9) && loaded.has(10, 9), "compatibility with the same compute capability", "10.9", loaded);
+    need(TOKLIP_HEADERS_AT_LEAST(10, 9) && loaded.has(10, 9), "compatibility with the same compute capability", "10.9",
+         loaded);
   }
   if (options.compatibility == TOKLIP_TRT_AMPERE_PLUS) {
     need(TOKLIP_HEADERS_AT_LEAST(8, 6) && loaded.has(8, 6), "compatibility with Ampere and newer", "8.6", loaded);
     if (device && device->info().integrated) {
-      fail(TOKLIP_TRT_UNSUPPORTED, "compatibility with Ampere and newer is not to be had on Jetson: its GPU shares no plans with others.");
+      fail(TOKLIP_TRT_UNSUPPORTED,
+           "compatibility with Ampere and newer is not to be had on Jetson: its GPU shares no plans with others.");
     }
   }
 }
 
-TensorRTBuild::TensorRTBuild(const toklip_trt_build_options &options, Loaded &loaded, Log &log, std::shared_ptr<Device> device)
+TensorRTBuild::TensorRTBuild(const toklip_trt_build_options &options, Loaded &loaded, Log &log,
+                             std::shared_ptr<Device> device)
     : onnx_path_(text_of(options.onnx_path)),
       plan_path_(text_of(options.plan_path)),
       timing_cache_path_(text_of(options.timing_cache_path)),
@@ -96,7 +105,8 @@ TensorRTBuild::TensorRTBuild(const toklip_trt_build_options &options, Loaded &lo
       log_(log),
       device_(std::move(device)) {
   if (options.compute_capabilities) {
-    compute_capabilities_.assign(options.compute_capabilities, options.compute_capabilities + options.compute_capability_count);
+    compute_capabilities_.assign(options.compute_capabilities,
+                                 options.compute_capabilities + options.compute_capability_count);
   }
   options_.onnx_path = onnx_path_.c_str();
   options_.plan_path = plan_path_.c_str();
@@ -172,7 +182,8 @@ void TensorRTBuild::run() {
   Plan plan(builder.buildSerializedNetwork(network.definition(), *config));
   stop_if_cancelled();
   if (!plan || plan->size() == 0) {
-    fail_from(scope, TOKLIP_TRT_BAD_MODEL, "TensorRT " + loaded_.version().text() + " cannot build " + onnx_path_, device_.get());
+    fail_from(scope, TOKLIP_TRT_BAD_MODEL, "TensorRT " + loaded_.version().text() + " cannot build " + onnx_path_,
+              device_.get());
   }
   tracker_.at("Writing the plan", ProgressTracker::kBuilt);
   if (cache) save_timing_cache(*config);
@@ -190,12 +201,14 @@ void TensorRTBuild::set_compatibility(Network &network, nvinfer1::IBuilderConfig
   auto count = static_cast<int32_t>(compute_capabilities_.size());
   if (count == 0) return;
   if (!config.setNbComputeCapabilities(count)) {
-    fail_from(scope, TOKLIP_TRT_INVALID, "TensorRT cannot build for " + std::to_string(count) + " compute capabilities", nullptr);
+    fail_from(scope, TOKLIP_TRT_INVALID, "TensorRT cannot build for " + std::to_string(count) + " compute capabilities",
+              nullptr);
   }
   for (int32_t i = 0; i < count; ++i) {
     int32_t sm = compute_capabilities_[static_cast<size_t>(i)];
     if (!config.setComputeCapability(static_cast<nvinfer1::ComputeCapability>(sm), i)) {
-      fail_from(scope, TOKLIP_TRT_UNSUPPORTED, "TensorRT for RTX cannot build for compute capability " + std::to_string(sm), nullptr);
+      fail_from(scope, TOKLIP_TRT_UNSUPPORTED,
+                "TensorRT for RTX cannot build for compute capability " + std::to_string(sm), nullptr);
     }
   }
 #else
@@ -238,8 +251,9 @@ void TensorRTBuild::add_profile(Network &network, nvinfer1::IBuilderConfig &conf
     std::vector<int64_t> shape = shape_of(input.getDimensions());
     for (size_t axis = 1; axis < shape.size(); ++axis) {
       if (shape[axis] < 0) {
-        throw Error(TOKLIP_TRT_BAD_MODEL, "Input " + std::string(input.getName()) + " of " + onnx_path_ + " has shape " +
-                                              shape_text(shape) + ": only the first dimension may be open.");
+        throw Error(TOKLIP_TRT_BAD_MODEL, "Input " + std::string(input.getName()) + " of " + onnx_path_ +
+                                              " has shape " + shape_text(shape) +
+                                              ": only the first dimension may be open.");
       }
     }
     if (shape.empty() || shape[0] >= 0) continue;
@@ -251,8 +265,8 @@ void TensorRTBuild::add_profile(Network &network, nvinfer1::IBuilderConfig &conf
     for (const auto &bound : bounds) {
       shape[0] = bound.second;
       if (!profile->setDimensions(input.getName(), bound.first, dims_of(shape))) {
-        fail_from(scope, TOKLIP_TRT_INVALID, "TensorRT refuses shape " + shape_text(shape) + " for input " + input.getName(),
-                  device_.get());
+        fail_from(scope, TOKLIP_TRT_INVALID,
+                  "TensorRT refuses shape " + shape_text(shape) + " for input " + input.getName(), device_.get());
       }
     }
   }
@@ -276,7 +290,8 @@ TensorRTBuild::Cache TensorRTBuild::load_timing_cache(nvinfer1::IBuilderConfig &
   Cache cache(config.createTimingCache(old.data(), old.size()));
   if (cache && config.setTimingCache(*cache, false)) return cache;
   if (!old.empty()) {
-    log_.add(TOKLIP_TRT_LOG_WARNING, "the timing cache starts empty: " + timing_cache_path_ + " is of another TensorRT or GPU, or damaged");
+    log_.add(TOKLIP_TRT_LOG_WARNING,
+             "the timing cache starts empty: " + timing_cache_path_ + " is of another TensorRT or GPU, or damaged");
     cache.reset(config.createTimingCache(nullptr, 0));
     if (cache && config.setTimingCache(*cache, false)) return cache;
   }
@@ -298,7 +313,8 @@ void TensorRTBuild::save_timing_cache(const nvinfer1::IBuilderConfig &config) {
 // A description nobody can do without is no reason to throw a plan away.
 void TensorRTBuild::save_layers(const nvinfer1::IHostMemory &plan) {
   if (!device_) {
-    log_.add(TOKLIP_TRT_LOG_INFO, "no layers were written to " + layers_path_ + ": TensorRT describes engines only where a GPU is");
+    log_.add(TOKLIP_TRT_LOG_INFO,
+             "no layers were written to " + layers_path_ + ": TensorRT describes engines only where a GPU is");
     return;
   }
   try {

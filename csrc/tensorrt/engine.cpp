@@ -76,14 +76,22 @@ class TensorRTContext : public Context {
 
 Type type_of(nvinfer1::DataType type) {
   switch (static_cast<int32_t>(type)) {  // by number, see type_name
-    case 0: return Type::kFP32;
-    case 1: return Type::kFP16;
-    case 2: return Type::kINT8;
-    case 3: return Type::kINT32;
-    case 4: return Type::kBool;
-    case 5: return Type::kUINT8;
-    case 8: return Type::kINT64;
-    default: return Type::kOther;
+    case 0:
+      return Type::kFP32;
+    case 1:
+      return Type::kFP16;
+    case 2:
+      return Type::kINT8;
+    case 3:
+      return Type::kINT32;
+    case 4:
+      return Type::kBool;
+    case 5:
+      return Type::kUINT8;
+    case 8:
+      return Type::kINT64;
+    default:
+      return Type::kOther;
   }
 }
 
@@ -108,13 +116,14 @@ void check_plan(const Loaded &loaded, const void *plan, size_t size) {
   if (size < kHeaderSize) fail(TOKLIP_TRT_BAD_PLAN, "The plan has %zu bytes; it was cut off. Build it again.", size);
   if (header.kind == Kind::kNone) {
     if (!loaded.has(8, 6)) return;  // 8.5 writes no tag
-    throw Error(TOKLIP_TRT_BAD_PLAN, "The plan does not begin as TensorRT's plans do: it is damaged, or no plan. Build it again.");
+    throw Error(TOKLIP_TRT_BAD_PLAN,
+                "The plan does not begin as TensorRT's plans do: it is damaged, or no plan. Build it again.");
   }
   Kind wanted = TOKLIP_RTX ? Kind::kRTX : Kind::kTensorRT;
   if (header.kind != wanted || never_reads(loaded.version(), header.version)) {
-    throw Error(TOKLIP_TRT_BAD_PLAN, std::string("The plan was built by ") + kind_name(header.kind) + " " + header.version.text() +
-                                         ", which " + kind_name(wanted) + " " + loaded.version().text() +
-                                         " cannot read. Build it again.");
+    throw Error(TOKLIP_TRT_BAD_PLAN, std::string("The plan was built by ") + kind_name(header.kind) + " " +
+                                         header.version.text() + ", which " + kind_name(wanted) + " " +
+                                         loaded.version().text() + " cannot read. Build it again.");
   }
 }
 
@@ -139,14 +148,16 @@ TensorRTEngine::TensorRTEngine(Loaded &loaded, Log &log, std::shared_ptr<Device>
   if (!engine_) {
     PlanHeader header = PlanHeader::read(plan, size);
     std::string builder = header.kind == Kind::kNone ? "" : ", built by " + header.version.text() + ",";
-    fail_from(scope, TOKLIP_TRT_BAD_PLAN, "TensorRT " + loaded.version().text() + " refuses the plan" + builder, device_.get());
+    fail_from(scope, TOKLIP_TRT_BAD_PLAN, "TensorRT " + loaded.version().text() + " refuses the plan" + builder,
+              device_.get());
   }
   read_tensors();
 #if TOKLIP_TRT8
   scratch_size_ = engine_->getDeviceMemorySize();
 #elif TOKLIP_TRT10
 #if TOKLIP_HEADERS_AT_LEAST(10, 1)
-  scratch_size_ = loaded.has(10, 1) ? static_cast<size_t>(engine_->getDeviceMemorySizeV2()) : engine_->getDeviceMemorySize();
+  scratch_size_ =
+      loaded.has(10, 1) ? static_cast<size_t>(engine_->getDeviceMemorySizeV2()) : engine_->getDeviceMemorySize();
 #else
   scratch_size_ = engine_->getDeviceMemorySize();
 #endif
@@ -188,7 +199,8 @@ std::unique_ptr<Context> TensorRTEngine::new_context(void *scratch) {
 #if TOKLIP_TRT8
   TensorRTContext::Handle context(engine_->createExecutionContextWithoutDeviceMemory());
 #else
-  TensorRTContext::Handle context(engine_->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
+  TensorRTContext::Handle context(
+      engine_->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
 #endif
   if (!context) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot make an execution context", device_.get());
   if (scratch_size_ > 0) {
@@ -207,7 +219,8 @@ std::unique_ptr<Context> TensorRTEngine::new_context(void *scratch) {
 
 std::string TensorRTEngine::layers() {
   LogScope scope(log_);
-  std::unique_ptr<nvinfer1::IEngineInspector, Deleter<nvinfer1::IEngineInspector>> inspector(engine_->createEngineInspector());
+  std::unique_ptr<nvinfer1::IEngineInspector, Deleter<nvinfer1::IEngineInspector>> inspector(
+      engine_->createEngineInspector());
   if (!inspector) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot describe the engine", device_.get());
   const char *json = inspector->getEngineInformation(nvinfer1::LayerInformationFormat::kJSON);
   if (!json) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot describe the engine", device_.get());

@@ -14,7 +14,8 @@ bool out_of_memory(const std::string &reason) {
          has(reason, "bad_alloc");
 }
 
-// Lines of TensorRT end in a full stop, a bracket or nothing, and a few have line breaks.
+}  // namespace
+
 std::string sentence(std::string text) {
   for (char &c : text) {
     if (c == '\n' || c == '\r') c = ' ';
@@ -22,8 +23,6 @@ std::string sentence(std::string text) {
   while (!text.empty() && (text.back() == ' ' || text.back() == '.')) text.pop_back();
   return text + ".";
 }
-
-}  // namespace
 
 void fail_from(const LogScope &scope, toklip_trt_code code, const std::string &what, Device *device) {
   std::string reason = scope.reason();

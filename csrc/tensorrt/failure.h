@@ -10,6 +10,9 @@
 namespace toklip {
 namespace tensorrt {
 
+// Text without line breaks and with one full stop at its end: TensorRT's lines have some or none of it.
+std::string sentence(std::string text);
+
 // Throws an Error whose message is `what` and the reason that TensorRT logged in the scope. Its code is
 // TOKLIP_TRT_OUT_OF_MEMORY where the reason says so, TOKLIP_TRT_DEVICE_LOST where the device is (which may be NULL), else
 // `code`.

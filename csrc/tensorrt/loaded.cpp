@@ -116,7 +116,7 @@ Loaded::Loaded(std::string nvinfer, std::string parser)
   void *library = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     throw Error(TOKLIP_TRT_NO_LIBRARY,
-                path_ + " cannot be opened: " + reason_of_dlopen() + ". Install " + kPackage + ", or say where it is.");
+                "TensorRT cannot be opened: " + reason_of_dlopen() + ". Install " + kPackage + ", or say where it is.");
   }
   path_ = path_of(library, path_);
 
@@ -124,8 +124,8 @@ Loaded::Loaded(std::string nvinfer, std::string parser)
   create_builder_ = function_of<CreateFunction>(library, "createInferBuilder_INTERNAL");
   create_runtime_ = function_of<CreateFunction>(library, "createInferRuntime_INTERNAL");
   if (!number || !create_runtime_) {
-    throw Error(TOKLIP_TRT_WRONG_VERSION,
-                path_ + " is not TensorRT: it has no " + (number ? "createInferRuntime_INTERNAL" : "getInferLibVersion") + ".");
+    throw Error(TOKLIP_TRT_WRONG_VERSION, path_ + " is not TensorRT: it has no " +
+                                              (number ? "createInferRuntime_INTERNAL" : "getInferLibVersion") + ".");
   }
   number_ = number();
   version_ = Version::of_number(number_);
@@ -150,7 +150,9 @@ void Loaded::open_plugins(nvinfer1::ILogger &logger) {
   auto init = library ? function_of<bool (*)(void *, const char *)>(library, "initLibNvInferPlugins") : nullptr;
   if (!init || !init(&logger, "")) {
     logger.log(nvinfer1::ILogger::Severity::kWARNING,
-               (path + " cannot be used" + (library ? "" : ": " + reason_of_dlopen()) + ". Networks that need its layers fail.").c_str());
+               ("TensorRT's plugins cannot be used: " + (library ? path + " does not initialise" : reason_of_dlopen()) +
+                ". Networks that need them fail.")
+                   .c_str());
   }
 }
 
@@ -162,7 +164,8 @@ std::string Loaded::beside(const char *name) const {
 
 nvinfer1::IBuilder *Loaded::create_builder(nvinfer1::ILogger &logger) {
   if (!create_builder_) {
-    throw Error(TOKLIP_TRT_UNSUPPORTED, path_ + " has no builder: it is the lean or dispatch runtime. Install " + kPackage + ".");
+    throw Error(TOKLIP_TRT_UNSUPPORTED,
+                path_ + " has no builder: it is the lean or dispatch runtime. Install " + kPackage + ".");
   }
   open_plugins(logger);
   // The library's own number, not that of the headers: within a family either can be the newer one, which fits()
@@ -179,8 +182,8 @@ void Loaded::open_parser() {
   std::string path = parser_path_.empty() ? beside(kParser) : parser_path_;
   void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    throw Error(TOKLIP_TRT_NO_LIBRARY, path + " cannot be opened: " + reason_of_dlopen() + ". Install " + kParserPackage +
-                                           ", or say where it is.");
+    throw Error(TOKLIP_TRT_NO_LIBRARY, "TensorRT's ONNX parser cannot be opened: " + reason_of_dlopen() + ". Install " +
+                                           kParserPackage + ", or say where it is.");
   }
   auto create = function_of<CreateParserFunction>(library, "createNvOnnxParser_INTERNAL");
   auto number = function_of<int (*)() noexcept>(library, "getNvOnnxParserVersion");

@@ -16,8 +16,9 @@ uint32_t creation_flags(Typing typing) {
   (void)typing;
   return 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
 #elif TOKLIP_TRT10
-  return typing == Typing::kStrong ? 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED)
-                                   : 0u;
+  return typing == Typing::kStrong
+             ? 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED)
+             : 0u;
 #else
   (void)typing;
   return 0;  // all are strongly typed
@@ -64,8 +65,8 @@ Network::Network(Loaded &loaded, const LogScope &scope, Device *device, const st
 #endif
   bool parsed = parser_->parseFromFile(onnx_path.c_str(), static_cast<int>(nvinfer1::ILogger::Severity::kWARNING));
   if (!parsed || parser_->getNbErrors() > 0) {
-    throw Error(TOKLIP_TRT_BAD_MODEL, "TensorRT " + loaded.version().text() + " cannot read " + onnx_path + ": " +
-                                          parser_error(*parser_, scope) + ".");
+    throw Error(TOKLIP_TRT_BAD_MODEL, sentence("TensorRT " + loaded.version().text() + " cannot read " + onnx_path +
+                                               ": " + parser_error(*parser_, scope)));
   }
 }
 

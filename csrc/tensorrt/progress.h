@@ -34,7 +34,7 @@ class ProgressTracker {
  private:
   struct Phase {
     std::string name;
-    size_t parent;       // index in phases_, or kNone
+    size_t parent;  // index in phases_, or kNone
     int32_t steps, done;
     int32_t under_step;  // phases that ended under the step under way
   };

@@ -34,7 +34,8 @@ class TensorRTRuntime : public Runtime {
         cpu_only_(options.cpu_only),
         loaded_(options.nvinfer ? options.nvinfer : "", options.parser ? options.parser : "") {
     if (cpu_only_ && !kBuildsWithoutGPU) {
-      if (!TOKLIP_TRT10) fail(TOKLIP_TRT_UNSUPPORTED, "cpu_only: only TensorRT 10 parses without a GPU; this is %s.", family_name());
+      if (!TOKLIP_TRT10)
+        fail(TOKLIP_TRT_UNSUPPORTED, "cpu_only: only TensorRT 10 parses without a GPU; this is %s.", family_name());
       allow_parsing_without_gpu();
     }
   }
@@ -106,7 +107,8 @@ class TensorRTRuntime : public Runtime {
         return new_cuda_kernels(*device);
       } catch (const Error &error) {
         if (error.code() != TOKLIP_TRT_UNSUPPORTED) throw;
-        log_.add(TOKLIP_TRT_LOG_WARNING, std::string("the CPU prepares frames and searches the codebook: ") + error.what());
+        log_.add(TOKLIP_TRT_LOG_WARNING,
+                 std::string("the CPU prepares frames and searches the codebook: ") + error.what());
       }
     }
     return new_cpu_kernels(*device);
@@ -131,7 +133,8 @@ class TensorRTRuntime : public Runtime {
   int32_t dla_cores() {
     if (TOKLIP_RTX) return 0;
     LogScope scope(log_);
-    std::unique_ptr<nvinfer1::IRuntime, Deleter<nvinfer1::IRuntime>> runtime(loaded_.create_runtime(Logger::instance()));
+    std::unique_ptr<nvinfer1::IRuntime, Deleter<nvinfer1::IRuntime>> runtime(
+        loaded_.create_runtime(Logger::instance()));
     return runtime ? runtime->getNbDLACores() : 0;
   }
 

@@ -29,7 +29,8 @@ nvinfer1::Dims dims_of(const std::vector<int64_t> &shape) {
   }
   dims.nbDims = static_cast<int32_t>(shape.size());
   for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] < -1 || shape[i] > kMost) throw Error(TOKLIP_TRT_INVALID, "shape " + shape_text(shape) + " cannot be.");
+    if (shape[i] < -1 || shape[i] > kMost)
+      throw Error(TOKLIP_TRT_INVALID, "shape " + shape_text(shape) + " cannot be.");
     dims.d[i] = static_cast<std::remove_reference_t<decltype(dims.d[i])>>(shape[i]);
   }
   return dims;

@@ -62,7 +62,8 @@ void set_weak_types(nvinfer1::INetworkDefinition &network, nvinfer1::IBuilderCon
   config.setFlag(BuilderFlag::kFP16);
   if (half_products == 0) {
     // The graph is of FP32, or this version does not tell types before it builds: there is nothing to hold on to.
-    log.add(TOKLIP_TRT_LOG_INFO, "no product of the network is of FP16: TensorRT chooses between FP16 and FP32 for all layers");
+    log.add(TOKLIP_TRT_LOG_INFO,
+            "no product of the network is of FP16: TensorRT chooses between FP16 and FP32 for all layers");
     return;
   }
   config.setFlag(BuilderFlag::kOBEY_PRECISION_CONSTRAINTS);
