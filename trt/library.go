@@ -107,7 +107,7 @@ func open(ld loader, o Options, where string) (*Library, error) {
 		return nil, nothingToOpen(op, found)
 	}
 	use := found.Libraries[found.Use]
-	object, err := openShim(ld, use.Shim)
+	object, err := ld.open(use.Shim)
 	if err != nil {
 		return nil, &Error{op, ErrNoLibrary, fmt.Sprintf("shim %s: %v", use.Shim, err)}
 	}
