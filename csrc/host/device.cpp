@@ -7,13 +7,17 @@
 #include "host/stream.h"
 
 namespace toklip {
+
 HostDevice::HostDevice(HostDeviceOptions options) : options_(std::move(options)) {}
 
 HostDevice::~HostDevice() { stop(); }
 
 void HostDevice::check() {
-  std::lock_guard<std::mutex> lock(mutex_);
-  if (lost_) throw Error(TOKLIP_TRT_DEVICE_LOST, why_);
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!lost_) return;
+  // Whoever sees this may free memory, which no work must touch any more.
+  changed_.wait(lock, [&] { return busy_ == 0; });
+  throw Error(TOKLIP_TRT_DEVICE_LOST, why_);
 }
 
 void HostDevice::before(HostCall call, HostStream *stream) {

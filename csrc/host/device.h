@@ -56,7 +56,7 @@ class HostDevice final : public Device {
   void lose(const std::string &why);
   // Loses the device and ends the threads of all streams, leaked ones too.
   void stop();
-  // Throws if the device was lost.
+  // Throws if the device was lost, once nothing runs on it any more. Not for host functions.
   void check();
   void before(HostCall call, HostStream *stream);
 
@@ -75,6 +75,7 @@ class HostDevice final : public Device {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool lost_ = false;
+  int busy_ = 0;  // streams that are at work
   std::string why_;
   std::vector<HostStream *> streams_;
 };

@@ -160,16 +160,29 @@ void HostStream::run() {
       if (pending_.empty()) return;
       works.swap(pending_);
     }
-    for (const HostWork &w : works) perform(w);
+    for (const HostWork &w : works) {
+      if (begin()) {
+        perform(w);
+        end();
+      }
+    }
     works.clear();
   }
 }
 
+// Whether work may be done: not on a lost device.
+bool HostStream::begin() {
+  std::lock_guard<std::mutex> lock(device_.mutex_);
+  if (!device_.lost_) device_.busy_++;
+  return !device_.lost_;
+}
+
+void HostStream::end() {
+  std::lock_guard<std::mutex> lock(device_.mutex_);
+  if (--device_.busy_ == 0 && device_.lost_) device_.changed_.notify_all();
+}
+
 void HostStream::perform(const HostWork &w) {
-  {
-    std::lock_guard<std::mutex> lock(device_.mutex_);
-    if (device_.lost_) return;
-  }
   switch (w.kind) {
     case HostWork::kCopy:
       std::memcpy(w.to, w.from, w.size);
@@ -187,7 +200,11 @@ void HostStream::perform(const HostWork &w) {
       w.event->await(w.size);
       return;
     case HostWork::kLaunch:
-      for (const HostWork &each : w.graph->works) perform(each);
+      for (const HostWork &each : w.graph->works) {
+        if (!begin()) return;
+        perform(each);
+        end();
+      }
       return;
     case HostWork::kHang:
     case HostWork::kSleep: {

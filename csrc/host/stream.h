@@ -70,6 +70,8 @@ class HostStream final : public Stream {
   void add(const HostWork &work);  // to the capture, or to the queue
   void enqueue(const HostWork &work);
   void run();
+  bool begin();
+  void end();
   void perform(const HostWork &work);
   void stop();  // drops what waits and ends the thread
 
