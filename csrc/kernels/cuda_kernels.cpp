@@ -20,13 +20,9 @@ unsigned blocks_of(int64_t work, int64_t of_a_block) {
 // The kernels loaded on a device.
 class Module {
  public:
-  explicit Module(CudaDevice &device) : device_(device) {
-    if (kernel_image_size() == 0)
-      fail(TOKLIP_TRT_UNSUPPORTED,
-           "no CUDA kernels were compiled into this library: build csrc where nvcc is (on a Jetson: "
-           "/usr/local/cuda/bin/nvcc)");
+  Module(CudaDevice &device, const void *image) : device_(device) {
     const Driver &d = device.driver();
-    const CUresult result = d.module_load(&module_, kernel_image());
+    const CUresult result = d.module_load(&module_, image);
     if (result != kCudaSuccess) {
       if (Driver::code_of(result) == TOKLIP_TRT_UNSUPPORTED)
         fail(TOKLIP_TRT_UNSUPPORTED,
@@ -164,7 +160,7 @@ class CudaSearch final : public Search {
 
 class CudaKernels final : public Kernels {
  public:
-  explicit CudaKernels(CudaDevice &device) : module_(device) {}
+  CudaKernels(CudaDevice &device, const void *image) : module_(device, image) {}
 
   Space space() const override { return Space::kDevice; }
 
@@ -195,6 +191,16 @@ class CudaKernels final : public Kernels {
 
 }  // namespace
 
-std::unique_ptr<Kernels> new_cuda_kernels(CudaDevice &device) { return std::make_unique<CudaKernels>(device); }
+std::unique_ptr<Kernels> new_cuda_kernels(CudaDevice &device) {
+  if (kernel_image_size() == 0)
+    fail(TOKLIP_TRT_UNSUPPORTED,
+         "no CUDA kernels were compiled into this library: build csrc where nvcc is (on a Jetson: "
+         "/usr/local/cuda/bin/nvcc)");
+  return new_cuda_kernels(device, kernel_image());
+}
+
+std::unique_ptr<Kernels> new_cuda_kernels(CudaDevice &device, const void *image) {
+  return std::make_unique<CudaKernels>(device, image);
+}
 
 }  // namespace toklip

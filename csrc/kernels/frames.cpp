@@ -14,6 +14,15 @@ constexpr size_t kAlignment = 256;
 
 size_t aligned(int64_t size) { return (static_cast<size_t>(size) + kAlignment - 1) / kAlignment * kAlignment; }
 
+// The number in a field of an enumeration. C callers may have put any there, which C++ must not look at as that type.
+template <typename Enum>
+int32_t number_of(const Enum &field) {
+  static_assert(sizeof field == sizeof(int32_t), "as C compilers have it");
+  int32_t number;
+  std::memcpy(&number, &field, sizeof number);
+  return number;
+}
+
 // Bytes of a frame whose rows follow each other without padding.
 int64_t packed_frame(const Geometry &g) {
   if (g.pixels == kImage) return int64_t{12} * g.size * g.size;
@@ -52,9 +61,9 @@ FramePreprocessor::FramePreprocessor(Device &device, const PreprocessorOptions &
 }
 
 Geometry FramePreprocessor::geometry_of(const toklip_trt_frame &frame) const {
-  if (frame.pixels == TOKLIP_TRT_IMAGE) return Geometry{options_.size, options_.size, kImage, kSquash, options_.size};
-  return Geometry{frame.width, frame.height, static_cast<int32_t>(frame.pixels), static_cast<int32_t>(frame.resize),
-                  options_.size};
+  const int32_t pixels = number_of(frame.pixels);
+  if (pixels == kImage) return Geometry{options_.size, options_.size, kImage, kSquash, options_.size};
+  return Geometry{frame.width, frame.height, pixels, number_of(frame.resize), options_.size};
 }
 
 void FramePreprocessor::check(const toklip_trt_frame &frame) const {

@@ -13,6 +13,9 @@ class CudaDevice;
 // compiled into this object or none of them fits the GPU.
 std::unique_ptr<Kernels> new_cuda_kernels(CudaDevice &device);
 
+// The same with kernels compiled elsewhere, which cuModuleLoadData reads at image; it is read during the call only.
+std::unique_ptr<Kernels> new_cuda_kernels(CudaDevice &device, const void *image);
+
 // The same work on the CPU, as host functions on the streams of any device, which outlives them.
 std::unique_ptr<Kernels> new_cpu_kernels(Device &device);
 
