@@ -59,6 +59,19 @@ func Root(tb testing.TB) string {
 // Test processes that run at the same time wait for each other.
 func Shim(tb testing.TB) string {
 	tb.Helper()
+	return made(tb, "toklip_trt_test", "libtoklip_trt_test.so")
+}
+
+// Program builds a program or library of csrc/test by the name of its CMake target, as Shim does, and
+// returns its path.
+func Program(tb testing.TB, target string) string {
+	tb.Helper()
+	return made(tb, target, target)
+}
+
+// made is the path of a file that a CMake target makes.
+func made(tb testing.TB, target, file string) string {
+	tb.Helper()
 	root := Root(tb)
 	// go test keeps results as long as no file changed that the test looked at. It cannot see what CMake
 	// looks at, so look here.
@@ -71,22 +84,37 @@ func Shim(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	once.Do(func() { built, buildErr = build(root) })
-	if buildErr != nil {
-		tb.Fatal(buildErr)
+	path, err := builds.path(target, func() (string, error) { return build(root, target, file) })
+	if err != nil {
+		tb.Fatal(err)
 	}
-	return built
+	return path
 }
 
-// One build a process is enough.
-var (
-	once     sync.Once
-	built    string
-	buildErr error
-)
+// builds holds what was built: one build a process and target is enough.
+var builds onceEach
 
-// build makes .cache/build/csrc-test/libtoklip_trt_test.so.
-func build(root string) (string, error) {
+type onceEach struct {
+	mu   sync.Mutex
+	done map[string]func() (string, error)
+}
+
+func (o *onceEach) path(target string, build func() (string, error)) (string, error) {
+	o.mu.Lock()
+	once := o.done[target]
+	if once == nil {
+		if o.done == nil {
+			o.done = map[string]func() (string, error){}
+		}
+		once = sync.OnceValues(build)
+		o.done[target] = once
+	}
+	o.mu.Unlock()
+	return once()
+}
+
+// build makes a target in .cache/build/csrc-test and returns the path of its file.
+func build(root, target, file string) (string, error) {
 	dir := filepath.Join(root, ".cache", "build", "csrc-test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -104,7 +132,7 @@ func build(root string) (string, error) {
 	// Configured every time: a new folder of csrc, or a new option, is seen.
 	for _, args := range [][]string{
 		{"-S", filepath.Join(root, "csrc"), "-B", dir, "-DTOKLIP_TRT_TESTS=ON", "-DTOKLIP_TRT_SHIM=OFF"},
-		{"--build", dir, "--target", "toklip_trt_test", "-j2"},
+		{"--build", dir, "--target", target, "-j2"},
 	} {
 		cmd := exec.CommandContext(ctx, "cmake", args...)
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -113,7 +141,7 @@ func build(root string) (string, error) {
 	}
 	var found string
 	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.Name() == "libtoklip_trt_test.so" {
+		if err == nil && d.Type().IsRegular() && d.Name() == file {
 			found = path
 			return filepath.SkipAll
 		}
@@ -123,7 +151,7 @@ func build(root string) (string, error) {
 		return "", err
 	}
 	if found == "" {
-		return "", fmt.Errorf("cmake made no libtoklip_trt_test.so in %s", dir)
+		return "", fmt.Errorf("cmake made no %s in %s", file, dir)
 	}
 	return found, nil
 }
