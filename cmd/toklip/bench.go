@@ -94,7 +94,7 @@ With --backend tensorrt the times of the GPU come from its own events, and the b
 	flags.add(cmd, true)
 	cmd.Flags().BoolVar(&options.noGraph, "no-cuda-graph", false, "with tensorrt: enqueue every batch anew")
 	cmd.Flags().BoolVar(&options.noKernels, "no-kernels", false, "with tensorrt: pre-processing and search on the CPU")
-	cmd.Flags().IntVar(&options.inFlight, "in-flight", 0, "with tensorrt: batches under way, 1 or 2; 0: as the daemon has it")
+	cmd.Flags().IntVar(&options.inFlight, "in-flight", 0, "with tensorrt: `number` of batches under way, 1 or 2; 0: as the daemon has it")
 	cmd.Flags().IntVar(&options.frames, "frames", options.frames, "`number` of frames of each camera to time, after two that warm up")
 	cmd.Flags().IntVar(&options.cameras, "cameras", options.cameras, "`number` of cameras whose frames come at the same time")
 	cmd.Flags().IntVar(&options.width, "width", options.width, "width of a frame, `pixels`")

@@ -106,7 +106,7 @@ func (p Process) Run(ctx context.Context, progress func(Progress)) ([]Built, err
 		cmd := exec.CommandContext(ctx, p.Path)
 		cmd.Args = p.Args
 		cmd.Stdout, cmd.Stderr = in, &tail
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // with whatever it started
 		cmd.WaitDelay = killAfter
 		// A Ctrl-C in the terminal is for this process, which then ends that one.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
