@@ -30,8 +30,9 @@ class Runtime {
  public:
   virtual ~Runtime() = default;
 
-  // For the entry points of the ABI: called first by each that has to do with a library, with the function's name less
-  // "toklip_trt_". May throw. For the implementation that tests use, where faults can be ordered. Any thread.
+  // For the entry points of the ABI: called first by each that may fail and has to do with a library, with one of "device",
+  // "reset", "build", "network", "load", "layers", "run", "pipeline", "submit", "wait" and "process". May throw. For the
+  // implementation that tests use, where faults can be ordered. Any thread.
   virtual void entering(const char *call) { (void)call; }
 
   virtual Log &log() = 0;  // any thread

@@ -163,7 +163,8 @@ TOKLIP_TRT_API TOKLIP_TRT_MUST_USE toklip_trt_error *toklip_trt_device_reset(tok
 typedef enum toklip_trt_compatibility {
   TOKLIP_TRT_THIS_DEVICE = 0,       /* a plan for this very GPU */
   TOKLIP_TRT_SAME_CAPABILITY = 1,   /* for GPUs of the same compute capability (10.9 and later) */
-  TOKLIP_TRT_AMPERE_PLUS = 2        /* for Ampere and newer (8.6 and later; not on Jetson) */
+  TOKLIP_TRT_AMPERE_PLUS = 2, /* for Ampere and newer (8.6 and later; not on Jetson) */
+  TOKLIP_TRT_COMPATIBILITY_INT = 0x7fffffff /* none; makes any int a value that can be checked */
 } toklip_trt_compatibility;
 
 typedef struct toklip_trt_build_options {
@@ -229,7 +230,8 @@ TOKLIP_TRT_API TOKLIP_TRT_MUST_USE toklip_trt_error *toklip_trt_engine_layers(to
 typedef enum toklip_trt_type {
   TOKLIP_TRT_FP32 = 1,
   TOKLIP_TRT_FP16 = 2,
-  TOKLIP_TRT_INT32 = 3
+  TOKLIP_TRT_INT32 = 3,
+  TOKLIP_TRT_TYPE_INT = 0x7fffffff /* none; makes any int a value that can be checked */
 } toklip_trt_type;
 
 typedef struct toklip_trt_tensor {
@@ -289,13 +291,15 @@ typedef enum toklip_trt_pixels {
   TOKLIP_TRT_GRAY = 4,    /* 1 byte a pixel */
   TOKLIP_TRT_NV12 = 5,    /* a plane of Y, then at stride*height a plane of U,V pairs of half the height */
   TOKLIP_TRT_YUYV = 6,    /* 4 bytes for 2 pixels: Y0 U Y1 V */
-  TOKLIP_TRT_IMAGE = 7    /* no picture but the network's own input: fp32 [3,S,S], normalised, dense */
+  TOKLIP_TRT_IMAGE = 7, /* no picture but the network's own input: fp32 [3,S,S], normalised, dense */
+  TOKLIP_TRT_PIXELS_INT = 0x7fffffff /* none; makes any int a value that can be checked */
 } toklip_trt_pixels;
 
 typedef enum toklip_trt_resize {
   TOKLIP_TRT_SQUASH = 1,   /* to S x S */
   TOKLIP_TRT_SHORTEST = 2, /* shorter edge to S, the middle cut out */
-  TOKLIP_TRT_LONGEST = 3   /* longer edge to S, the rest filled with 0 */
+  TOKLIP_TRT_LONGEST = 3, /* longer edge to S, the rest filled with 0 */
+  TOKLIP_TRT_RESIZE_INT = 0x7fffffff /* none; makes any int a value that can be checked */
 } toklip_trt_resize;
 
 typedef struct toklip_trt_frame {
@@ -340,7 +344,8 @@ TOKLIP_TRT_API TOKLIP_TRT_MUST_USE toklip_trt_error *toklip_trt_pipeline_submit(
 /*
  * Waits for the oldest batch under way and tells what came of it: results has room for its count frames. What results
  * point to belongs to the pipeline and holds until the next wait, process or free. times may be NULL. On an error the batch
- * is gone, and streams of it have no frame before. TOKLIP_TRT_INVALID if no batch is under way.
+ * is gone, and streams of it have no frame before. TOKLIP_TRT_INVALID, with nothing done, if no batch is under way or
+ * count is too small.
  */
 TOKLIP_TRT_API TOKLIP_TRT_MUST_USE toklip_trt_error *toklip_trt_pipeline_wait(toklip_trt_pipeline *pipeline, toklip_trt_result *results,
                                                                              size_t count, toklip_trt_times *times);

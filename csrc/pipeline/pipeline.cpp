@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/leak.h"
+
 namespace toklip {
 namespace {
 
@@ -369,15 +371,7 @@ bool Pipeline::ended() noexcept {
 
 void Pipeline::close(std::unique_ptr<Pipeline> pipeline) noexcept {
   if (pipeline == nullptr || pipeline->ended()) return;
-  // Kept where it can be seen that it was meant to be. Without memory for that, it is leaked all the same.
-  static std::mutex mutex;
-  static auto *leaked = new std::vector<Pipeline *>;
-  std::lock_guard<std::mutex> lock(mutex);
-  Pipeline *p = pipeline.release();
-  try {
-    leaked->push_back(p);
-  } catch (...) {
-  }
+  leak(std::move(pipeline));
 }
 
 }  // namespace toklip
