@@ -59,18 +59,26 @@ func Root(tb testing.TB) string {
 // Test processes that run at the same time wait for each other.
 func Shim(tb testing.TB) string {
 	tb.Helper()
-	return made(tb, "toklip_trt_test", "libtoklip_trt_test.so")
+	return made(tb, forTests, "toklip_trt_test", "libtoklip_trt_test.so")
 }
 
 // Program builds a program or library of csrc/test by the name of its CMake target, as Shim does, and
 // returns its path.
 func Program(tb testing.TB, target string) string {
 	tb.Helper()
-	return made(tb, target, target)
+	return made(tb, forTests, target, target)
 }
 
+// variant is a folder of .cache/build with the options it is configured with.
+type variant struct {
+	folder  string
+	options []string
+}
+
+var forTests = variant{"csrc-test", []string{"-DTOKLIP_TRT_TESTS=ON", "-DTOKLIP_TRT_SHIM=OFF"}}
+
 // made is the path of a file that a CMake target makes.
-func made(tb testing.TB, target, file string) string {
+func made(tb testing.TB, v variant, target, file string) string {
 	tb.Helper()
 	root := Root(tb)
 	// go test keeps results as long as no file changed that the test looked at. It cannot see what CMake
@@ -84,7 +92,7 @@ func made(tb testing.TB, target, file string) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	path, err := builds.path(target, func() (string, error) { return build(root, target, file) })
+	path, err := builds.path(v.folder+"/"+target, func() (string, error) { return build(root, v, target, file) })
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -99,23 +107,23 @@ type onceEach struct {
 	done map[string]func() (string, error)
 }
 
-func (o *onceEach) path(target string, build func() (string, error)) (string, error) {
+func (o *onceEach) path(key string, build func() (string, error)) (string, error) {
 	o.mu.Lock()
-	once := o.done[target]
+	once := o.done[key]
 	if once == nil {
 		if o.done == nil {
 			o.done = map[string]func() (string, error){}
 		}
 		once = sync.OnceValues(build)
-		o.done[target] = once
+		o.done[key] = once
 	}
 	o.mu.Unlock()
 	return once()
 }
 
-// build makes a target in .cache/build/csrc-test and returns the path of its file.
-func build(root, target, file string) (string, error) {
-	dir := filepath.Join(root, ".cache", "build", "csrc-test")
+// build makes a target and returns the path of its file.
+func build(root string, v variant, target, file string) (string, error) {
+	dir := filepath.Join(root, ".cache", "build", v.folder)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -131,7 +139,7 @@ func build(root, target, file string) (string, error) {
 	defer cancel()
 	// Configured every time: a new folder of csrc, or a new option, is seen.
 	for _, args := range [][]string{
-		{"-S", filepath.Join(root, "csrc"), "-B", dir, "-DTOKLIP_TRT_TESTS=ON", "-DTOKLIP_TRT_SHIM=OFF"},
+		append([]string{"-S", filepath.Join(root, "csrc"), "-B", dir}, v.options...),
 		{"--build", dir, "--target", target, "-j2"},
 	} {
 		cmd := exec.CommandContext(ctx, "cmake", args...)
