@@ -154,6 +154,8 @@ void TensorRTBuild::run() {
   }
   Config config(builder.createBuilderConfig());
   if (!config) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot make a build configuration", device_.get());
+  // On by default, and then fp32 has the ten bits of fp16: graphs are in fp32 just where those are too few.
+  config->clearFlag(nvinfer1::BuilderFlag::kTF32);
   if (options_.workspace_bytes > 0) {
     config->setMemoryPoolLimit(nvinfer1::MemoryPoolType::kWORKSPACE, static_cast<size_t>(options_.workspace_bytes));
   }
