@@ -17,6 +17,8 @@ foreach(age new old)
   add_library(toklip_fake_cuda_${age} SHARED fake_cuda.cpp $<TARGET_OBJECTS:toklip_kernels> $<TARGET_OBJECTS:toklip_core>
               $<TARGET_OBJECTS:toklip_cuda>)
   target_link_libraries(toklip_fake_cuda_${age} PRIVATE toklip_options)
+  # Called as the target, and not libcuda.so: nobody shall take it for one.
+  set_target_properties(toklip_fake_cuda_${age} PROPERTIES PREFIX "" SUFFIX "")
 endforeach()
 target_compile_definitions(toklip_fake_cuda_old PRIVATE TOKLIP_FAKE_OLD)
 
