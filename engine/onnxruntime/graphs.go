@@ -151,7 +151,8 @@ func (g *Graphs) Encode(n int) (features, embeddings []float32, err error) {
 	return g.encoder.out[0].floats[:tokens*g.model.FeatureDim], g.encoder.out[1].floats[:n*g.model.EmbeddingDim], nil
 }
 
-// Close waits for running calls and frees the sessions. Calling it again does nothing.
+// Close waits for running calls and frees the sessions; the weights' memory goes back to the system. Calling it again does
+// nothing.
 func (g *Graphs) Close() error {
 	g.tokenizing.Lock()
 	defer g.tokenizing.Unlock()
@@ -167,6 +168,7 @@ func (g *Graphs) Close() error {
 			errs = append(errs, s.close())
 		}
 	}
+	trim()
 	return errors.Join(errs...)
 }
 
