@@ -82,6 +82,11 @@ void HostDevice::lose(const std::string &why) {
   changed_.notify_all();
 }
 
+void HostDevice::freeze() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  frozen_ = true;
+}
+
 void HostDevice::stop() {
   lose("the device was reset");
   // A stream takes itself off the list in its destructor, which nobody calls meanwhile: stop is for what was leaked.

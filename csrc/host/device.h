@@ -54,6 +54,8 @@ class HostDevice final : public Device {
 
   // From now on everything throws TOKLIP_TRT_DEVICE_LOST; work not yet done is dropped. Any thread, host functions too.
   void lose(const std::string &why);
+  // From now on no event is done any more: the device hangs, for all that one can see. Any thread.
+  void freeze();
   // Loses the device and ends the threads of all streams, leaked ones too.
   void stop();
   // Throws if the device was lost, once nothing runs on it any more. Not for host functions.
@@ -74,7 +76,7 @@ class HostDevice final : public Device {
   // Guards events and what follows. One lock for all keeps waiting simple.
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool lost_ = false;
+  bool lost_ = false, frozen_ = false;
   int busy_ = 0;  // streams that are at work
   std::string why_;
   std::vector<HostStream *> streams_;

@@ -10,7 +10,7 @@ namespace toklip {
 bool HostEvent::done() {
   device_.before(HostCall::kQuery, nullptr);
   std::lock_guard<std::mutex> lock(device_.mutex_);
-  return completed_ == recorded_;
+  return !device_.frozen_ && completed_ == recorded_;
 }
 
 float HostEvent::microseconds_since(const Event &earlier) {
