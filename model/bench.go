@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/toklip/toklip/model/graph"
 )
@@ -15,13 +16,14 @@ type bench struct {
 	dir      string
 	m        *Manifest
 	search   *searcher
+	chunk    int    // inputs of one run, between which progress is told; 0: all
 	stage    string // of progress
-	steps    int    // of the stage
+	steps    int    // of the stage: inputs of all its graphs
 	step     int
 	progress func(stage string, done, total int64)
 }
 
-// begin starts a stage of the given number of runs.
+// begin starts a stage in which graphs get that many inputs together.
 func (b *bench) begin(stage string, steps int) {
 	b.stage, b.steps, b.step = stage, steps, 0
 	b.tell()
@@ -35,15 +37,23 @@ func (b *bench) tell() {
 
 // run runs the graph in a file of the folder for each input.
 func (b *bench) run(ctx context.Context, file string, inputs []map[string]Tensor, outputs ...string) ([]map[string]Tensor, error) {
-	out, err := b.runner.Run(ctx, filepath.Join(b.dir, file), inputs, outputs)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", b.stage, err)
+	size := b.chunk
+	if size == 0 {
+		size = max(len(inputs), 1)
 	}
-	if len(out) != len(inputs) {
-		return nil, fmt.Errorf("%s: %d results came for %d inputs of %s", b.stage, len(out), len(inputs), file)
+	var out []map[string]Tensor
+	for some := range slices.Chunk(inputs, size) {
+		got, err := b.runner.Run(ctx, filepath.Join(b.dir, file), some, outputs)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.stage, err)
+		}
+		if len(got) != len(some) {
+			return nil, fmt.Errorf("%s: %d results came for %d inputs of %s", b.stage, len(got), len(some), file)
+		}
+		out = append(out, got...)
+		b.step += len(some)
+		b.tell()
 	}
-	b.step++
-	b.tell()
 	return out, nil
 }
 

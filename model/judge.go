@@ -107,17 +107,17 @@ func (r *Report) tokens(ref *Reference, ids []int32) {
 	}
 }
 
-// shortfalls lists what is below its floor. Comparisons are written so that NaN is.
+// shortfalls lists what is below its floor.
 func (r *Report) shortfalls() []string {
 	var out []string
-	if r.Tokens > 0 && !(r.TokenAgreement >= r.Floors.Tokens) {
+	if r.Tokens > 0 && r.TokenAgreement < r.Floors.Tokens {
 		out = append(out, fmt.Sprintf("%.2f %% of %d tokens are equal, the floor is %.2f %% (%.2f %% of the %d clear ones)",
 			100*r.TokenAgreement, r.Tokens, 100*r.Floors.Tokens, 100*r.ClearTokenAgreement, r.ClearTokens))
 	}
-	if r.Features > 0 && !(r.FeatureCosine >= r.Floors.Features) {
+	if r.Features > 0 && r.FeatureCosine < r.Floors.Features {
 		out = append(out, fmt.Sprintf("the worst cosine of a token's features is %.5f, the floor is %g", r.FeatureCosine, r.Floors.Features))
 	}
-	if r.Embeddings > 0 && !(r.EmbeddingCosine >= r.Floors.Embedding) {
+	if r.Embeddings > 0 && r.EmbeddingCosine < r.Floors.Embedding {
 		out = append(out, fmt.Sprintf("the worst cosine of an embedding is %.5f, the floor is %g", r.EmbeddingCosine, r.Floors.Embedding))
 	}
 	return out
@@ -147,8 +147,7 @@ func (r Report) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// cosines compares rows of width values and gives their number, the worst cosine and the mean. A row with a value that is
-// none, or of length 0 on one side only, makes the worst NaN.
+// cosines compares rows of width values and gives their number, the worst cosine and the mean.
 func cosines(want, got []float32, width int) (rows int, worst, mean float64) {
 	if len(got) == 0 {
 		return 0, 0, 0
@@ -158,16 +157,13 @@ func cosines(want, got []float32, width int) (rows int, worst, mean float64) {
 		c := cosine(want[at:at+width], got[at:at+width])
 		rows++
 		mean += c
-		if !(c >= worst) { // NaN too; once NaN, it stays
-			worst = c
-		}
-		if math.IsNaN(worst) {
-			return rows, worst, worst
-		}
+		worst = min(worst, c)
 	}
 	return rows, worst, mean / float64(rows)
 }
 
+// cosine of two vectors. It is -1, the worst, if one has a value that is no number or infinite, or only one is all zeros: NaN would
+// have no place in a report's JSON.
 func cosine(a, b []float32) float64 {
 	var ab, aa, bb float64
 	for i, x := range a {
@@ -179,5 +175,9 @@ func cosine(a, b []float32) float64 {
 	if aa == 0 && bb == 0 {
 		return 1
 	}
-	return ab / math.Sqrt(aa*bb)
+	c := ab / math.Sqrt(aa*bb)
+	if math.IsNaN(c) {
+		return -1
+	}
+	return c
 }

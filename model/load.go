@@ -181,13 +181,55 @@ func (m *Manifest) Verify(ctx context.Context, dir string, progress func(done, t
 	return nil
 }
 
-// write stores the manifest in dir.
+// write stores the manifest in dir, which has none.
 func (m *Manifest) write(dir string) error {
 	f, err := os.OpenFile(filepath.Join(dir, ManifestFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
-	_, err = f.WriteString("# Written by toklip model import. Hashes bind it to the files beside it; change nothing by hand.\n")
+	return m.encode(f)
+}
+
+// replace puts the manifest in the place of the one in dir, in one step that a power cut does not undo half.
+func (m *Manifest) replace(dir string) error {
+	if err := m.validate(); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	f, err := os.CreateTemp(dir, "."+ManifestFile+".*")
+	if err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	defer os.Remove(f.Name()) // fails once the file has its name
+	if err := f.Chmod(0o644); err != nil {
+		return errors.Join(fmt.Errorf("write manifest: %w", err), f.Close())
+	}
+	if err := m.encode(f); err != nil {
+		return err
+	}
+	// The files that the manifest names must have their names before it has its own.
+	if err := syncFolder(dir); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	if err := os.Rename(f.Name(), filepath.Join(dir, ManifestFile)); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	if err := syncFolder(dir); err != nil {
+		return fmt.Errorf("write manifest: %w", err)
+	}
+	return nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// encode writes the manifest into a file, which it makes durable and closes.
+func (m *Manifest) encode(f *os.File) error {
+	_, err := f.WriteString("# Written by toklip model import. Hashes bind it to the files beside it; change nothing by hand.\n")
 	if err == nil {
 		e := toml.NewEncoder(f)
 		e.Indent = ""

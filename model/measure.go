@@ -71,7 +71,7 @@ func (im *importer) measure(ctx context.Context, arch *graph.Arch, m *Manifest, 
 	if want(Int8) {
 		ranges = &graph.Ranges{}
 	}
-	b.begin("reference", 1+len(fp32))
+	b.begin("reference", grids*(1+len(fp32)))
 	ref, err := b.reference(ctx, pictures, latents.File.Name, fp32, ranges)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (im *importer) passes(ctx context.Context, b *bench, ref *Reference, stage,
 	if tokenizer != "" {
 		steps++
 	}
-	b.begin(stage, steps)
+	b.begin(stage, steps*ref.Frames)
 	r, err := b.judge(ctx, ref, tokenizer, encoder, floors)
 	if err != nil {
 		return nil, err

@@ -190,7 +190,10 @@ func (m *Manifest) reference(arrays map[string]*npy.Array) (*Reference, error) {
 	if err := floats(&r.Features, "features", []npy.DType{npy.Float16, npy.Float32}, r.Frames, r.Tokens, r.FeatureDim); err != nil {
 		return nil, err
 	}
-	return r, floats(&r.Embedding, "embedding", []npy.DType{npy.Float32}, r.Frames, r.EmbeddingDim)
+	if err := floats(&r.Embedding, "embedding", []npy.DType{npy.Float32}, r.Frames, r.EmbeddingDim); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // LoadCodebook reads the codebook [K,C] of the model folder dir, as the checkpoint has it: its vectors are of any
