@@ -36,9 +36,11 @@ func (l *Library) Load(plan []byte, dlaCore int) (*Engine, error) {
 		return nil, closed(op)
 	}
 	e := &Engine{library: l}
-	if err := l.result(op, l.api.engineLoad(l.handle, plan, dla, &e.handle)); err != nil {
+	var handle unsafe.Pointer // a variable of its own: C must not see the rest of e
+	if err := l.result(op, l.api.engineLoad(l.handle, plan, dla, &handle)); err != nil {
 		return nil, err
 	}
+	e.handle = handle
 	l.engines++
 	e.cleanup = watch(e, l.ring, "engine", caller())
 	return e, nil

@@ -135,9 +135,11 @@ func open(ld loader, o Options, where string) (*Library, error) {
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, &Error{op, ErrInvalid, err.Error()}
 	}
-	if e := api.open(abiVersion, &arg, &l.handle); e != nil {
+	var handle unsafe.Pointer // a variable of its own: C must not see the rest of l
+	if e := api.open(abiVersion, &arg, &handle); e != nil {
 		return nil, take(api, op, e)
 	}
+	l.handle = handle
 	l.info = describe(api, l.handle)
 	l.info.Shim = use.Shim
 	if l.info.Family == "test" && os.Getenv(AllowTestVariable) != "1" {

@@ -23,7 +23,7 @@ type drain struct {
 	logger  *slog.Logger
 
 	mu   sync.Mutex
-	line [4096]byte
+	line *[4096]byte // an object of its own: C must not see the rest of drain
 
 	stop chan struct{}
 	done chan struct{}
@@ -31,7 +31,7 @@ type drain struct {
 
 // newDrain starts draining. A nil logger drops the lines where they wait.
 func newDrain(api abi, library unsafe.Pointer, logger *slog.Logger) *drain {
-	d := &drain{api: api, library: library, logger: logger, stop: make(chan struct{}), done: make(chan struct{})}
+	d := &drain{api: api, library: library, logger: logger, line: new([4096]byte), stop: make(chan struct{}), done: make(chan struct{})}
 	if logger == nil {
 		close(d.done)
 		return d

@@ -25,7 +25,7 @@ type run struct {
 	frames  []frameArg
 	pins    []runtime.Pinner
 	results []resultArg
-	times   timesArg
+	times   *timesArg // an object of its own: C must not see the rest of run
 
 	mu       sync.Mutex
 	underway [2]int // frames of the batches under way, the oldest first
@@ -35,7 +35,7 @@ type run struct {
 func newRun(l *Library, engines []*Engine, handle unsafe.Pointer, o PipelineOptions) *run {
 	r := &run{
 		library: l, engines: engines, handle: handle, o: o, words: (o.Tokens + 63) / 64,
-		frames: make([]frameArg, o.BatchMax), results: make([]resultArg, o.BatchMax),
+		frames: make([]frameArg, o.BatchMax), results: make([]resultArg, o.BatchMax), times: new(timesArg),
 		// A Pinner holds five pointers without allocating.
 		pins: make([]runtime.Pinner, (o.BatchMax+4)/5),
 	}
@@ -69,9 +69,9 @@ func (r *run) call(j job) unsafe.Pointer {
 	case jobSubmit:
 		return api.pipelineSubmit(r.handle, r.frames[:j.n])
 	case jobWait:
-		return api.pipelineWait(r.handle, r.results[:j.n], &r.times)
+		return api.pipelineWait(r.handle, r.results[:j.n], r.times)
 	default:
-		return api.pipelineProcess(r.handle, r.frames[:j.n], r.results[:j.n], &r.times)
+		return api.pipelineProcess(r.handle, r.frames[:j.n], r.results[:j.n], r.times)
 	}
 }
 
