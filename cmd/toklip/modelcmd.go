@@ -19,7 +19,7 @@ func newModelCommand() *cobra.Command {
 		Example: `  toklip model pull TokLIP_S_256 --accept-license
   toklip model info models/toklip-s-256`,
 	}
-	cmd.AddCommand(newImportCommand(), newPullCommand(), newInfoCommand(), newSynthCommand())
+	cmd.AddCommand(newImportCommand(), newPullCommand(), newInfoCommand(), newCalibrateCommand(), newSynthCommand())
 	return cmd
 }
 
