@@ -51,11 +51,11 @@ format: ## gofmt and clang-format over everything
 	@tools/trt/format.sh
 
 .PHONY: test-gpu
-test-gpu: build ## On a machine with an NVIDIA GPU: kernels against the goldens, TensorRT end to end; a log in docs/gpu
+test-gpu: ## On a machine with an NVIDIA GPU: kernels against the goldens, TensorRT end to end; a log in docs/gpu
 	@tools/trt/test-gpu.sh
 
 .PHONY: bench-gpu
-bench-gpu: build ## On a machine with an NVIDIA GPU: latency of each stage, graphs, frames in flight; a log in docs/gpu
+bench-gpu: ## On a machine with an NVIDIA GPU: latency of each stage, graphs, frames in flight; a log in docs/gpu
 	@tools/trt/bench-gpu.sh
 
 .PHONY: bench

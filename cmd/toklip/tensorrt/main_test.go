@@ -34,7 +34,13 @@ type tiny struct {
 // importTiny makes it.
 func importTiny(tb testing.TB) tiny {
 	tb.Helper()
-	arch, err := synth.Preset("tiny")
+	return importPreset(tb, "tiny")
+}
+
+// importPreset makes a model of synthetic weights, of any size.
+func importPreset(tb testing.TB, preset string) tiny {
+	tb.Helper()
+	arch, err := synth.Preset(preset)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -43,7 +49,7 @@ func importTiny(tb testing.TB) tiny {
 		tb.Fatal(err)
 	}
 	defer weights.Close()
-	dir := filepath.Join(tb.TempDir(), "tiny")
+	dir := filepath.Join(tb.TempDir(), preset)
 	m, err := model.Import(tb.Context(), weights, dir, model.Options{Runner: runner{}, Precisions: []string{model.FP32, model.FP16, model.Int8}})
 	if err != nil {
 		tb.Fatal(err)
