@@ -113,7 +113,7 @@ type Result struct {
 	// or resize mode changed, and once every configured interval.
 	Keyframe bool
 	// Reused: the ids equal those of the camera's result before, so Features and Embedding
-	// are its very values and the token encoder did not run for this frame.
+	// are its very values, and the token encoder had no need to run for this frame.
 	Reused bool
 
 	Features  []float32 // [N*D] after the encoder's last norm, token by token; nil without encoder

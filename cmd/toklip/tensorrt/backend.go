@@ -216,12 +216,15 @@ func (b *Backend) take(it *engine.Item, from *trt.Result) error {
 		return fmt.Errorf("%w: camera %q, sequence %d: the pipeline gave %d ids, the model has %d", engine.ErrFrame, r.Camera, r.Sequence, len(from.IDs), len(r.IDs))
 	}
 	r.Keyframe = from.Fresh
+	same := !from.Fresh && s.last != nil && slices.Equal(s.last.IDs, r.IDs)
 	switch {
-	case from.Encoded || b.model.Encoder == "" && (s.last == nil || !slices.Equal(s.last.IDs, r.IDs)):
+	case same && r.ShareEncoding(s.last):
+		// Even where the encoder ran: it is enqueued before it is known whether it must run.
+	case from.Encoded || b.model.Encoder == "":
 		r.BeginEncoding()
 		copy(r.Features, from.Features)
 		copy(r.Embedding, from.Embedding)
-	case s.last == nil || !slices.Equal(s.last.IDs, r.IDs) || !r.ShareEncoding(s.last):
+	default:
 		// Its neighbour in time failed after this one had been compared with it: what it would repeat never came.
 		b.keep(s, nil)
 		s.fresh.Store(true)
