@@ -1,0 +1,11 @@
+# Tests of csrc/core, csrc/host, csrc/pipeline and csrc/abi; included by CMakeLists.txt.
+
+# toklip_pipeline_program(NAME FILES...): a test program with a pipeline on the CPU in it.
+function(toklip_pipeline_program name)
+  add_executable(toklip_${name} ${ARGN} $<TARGET_OBJECTS:toklip_core> $<TARGET_OBJECTS:toklip_host>
+                 $<TARGET_OBJECTS:toklip_cuda> $<TARGET_OBJECTS:toklip_kernels> $<TARGET_OBJECTS:toklip_pipeline>)
+  target_link_libraries(toklip_${name} PRIVATE toklip_options)
+  add_test(NAME ${name} COMMAND toklip_${name})
+endfunction()
+
+toklip_pipeline_program(pipeline_test pipeline_test.cpp pipeline_bench.cpp)
