@@ -15,6 +15,7 @@ toklip_trt_error *toklip_trt_engine_load(toklip_trt_library *library, const void
     if (size == 0) fail(TOKLIP_TRT_BAD_PLAN, "the plan is empty");
     if (dla_core < -1) fail(TOKLIP_TRT_INVALID, "dla_core is %d, must be -1 or more", dla_core);
     library->runtime->entering("load");
+    library->runtime->check_plan(plan, size);  // before the device: a bad plan is bad without one
     auto handle = std::make_unique<toklip_trt_engine>();
     handle->library = library;
     handle->device = library->runtime->device();

@@ -50,7 +50,12 @@ class Runtime {
   virtual std::unique_ptr<Build> new_build(const toklip_trt_build_options &options) = 0;
   virtual std::string describe_network(const std::string &onnx_path) = 0;  // JSON, see the ABI
 
-  // plan is read during the call only. The device is current.
+  // Throws TOKLIP_TRT_BAD_PLAN for what cannot be a plan of this runtime, whatever the device. Needs none.
+  virtual void check_plan(const void *plan, size_t size) {
+    (void)plan;
+    (void)size;
+  }
+  // plan is read during the call only and was checked. The device is current.
   virtual std::unique_ptr<Engine> load_engine(const void *plan, size_t size, int32_t dla_core) = 0;
 
   // Kernels for one pipeline on device(): the GPU's if `on_device` and some fit, else the CPU's, of which the log tells.

@@ -130,7 +130,6 @@ void check_plan(const Loaded &loaded, const void *plan, size_t size) {
 TensorRTEngine::TensorRTEngine(Loaded &loaded, Log &log, std::shared_ptr<Device> device, const void *plan, size_t size,
                                int32_t dla_core)
     : loaded_(loaded), log_(log), device_(std::move(device)) {
-  check_plan(loaded, plan, size);
   LogScope scope(log_);
   runtime_.reset(loaded.create_runtime(Logger::instance()));
   if (!runtime_) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot make a runtime", device_.get());

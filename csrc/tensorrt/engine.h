@@ -27,7 +27,7 @@ void check_plan(const Loaded &loaded, const void *plan, size_t size);
 
 class TensorRTEngine : public Engine {
  public:
-  // The device is current. Throws TOKLIP_TRT_BAD_PLAN with the first reason that TensorRT logs.
+  // The device is current and the plan was checked. Throws TOKLIP_TRT_BAD_PLAN with the first reason that TensorRT logs.
   TensorRTEngine(Loaded &loaded, Log &log, std::shared_ptr<Device> device, const void *plan, size_t size,
                  int32_t dla_core);
   ~TensorRTEngine() override;

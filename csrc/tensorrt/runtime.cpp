@@ -93,11 +93,10 @@ class TensorRTRuntime : public Runtime {
     return Network(loaded_, scope, device.get(), onnx_path, Typing::kStrong).json();
   }
 
+  void check_plan(const void *plan, size_t size) override { tensorrt::check_plan(loaded_, plan, size); }
+
   std::unique_ptr<Engine> load_engine(const void *plan, size_t size, int32_t dla_core) override {
-    check_plan(loaded_, plan, size);
-    std::shared_ptr<CudaDevice> device = cuda_device();
-    Current current(*device);
-    return std::make_unique<TensorRTEngine>(loaded_, log_, device, plan, size, dla_core);
+    return std::make_unique<TensorRTEngine>(loaded_, log_, cuda_device(), plan, size, dla_core);
   }
 
   std::unique_ptr<Kernels> new_kernels(bool on_device) override {
