@@ -117,7 +117,7 @@ func (b *bench) observe(ctx context.Context, file string, inputs []map[string]Te
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.stage, err)
 	}
-	o, err := graph.Observe(text)
+	o, err := ranges.Observe(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.stage, err)
 	}

@@ -93,9 +93,12 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 
 	// What fp32 makes of the frames, and what its Linear layers are given.
 	frames := len(opts.Pictures) / (3 * m.Image.Size * m.Image.Size)
-	var ranges graph.Ranges
+	ranges, err := graph.NewRanges(opts.Method)
+	if err != nil {
+		return nil, err
+	}
 	b.begin("run fp32", 2*frames)
-	all, err := b.reference(ctx, opts.Pictures, tokenizer, []string{encoder}, &ranges)
+	all, err := b.reference(ctx, opts.Pictures, tokenizer, []string{encoder}, ranges)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +109,7 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 		return nil, err
 	}
 
-	by, err := ranges.By(opts.Method)
-	if err != nil {
-		return nil, err
-	}
-	file, err := m.rescale(ctx, dir, int8.File.Name, by)
+	file, err := m.rescale(ctx, dir, int8.File.Name, ranges.Found())
 	if err != nil {
 		return nil, err
 	}
@@ -154,9 +153,6 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 func (o *CalibrateOptions) complete(m *Manifest) error {
 	if o.Method == "" {
 		o.Method = DefaultMethod
-	}
-	if o.Method != graph.MethodMax && o.Method != graph.MethodPercentile {
-		return fmt.Errorf("method %q is unknown: choose %s or %s", o.Method, graph.MethodPercentile, graph.MethodMax)
 	}
 	if o.Runner == nil {
 		return errors.New("no backend is there to run the model")

@@ -21,8 +21,9 @@ import (
 // TensorRT runs are [DefaultFloors].
 const DefaultFloor = 0.995
 
-// DefaultMethod is how the importer chooses ranges of activations.
-const DefaultMethod = graph.MethodPercentile
+// DefaultMethod is how ranges of activations are chosen: clipping nothing. On synthetic weights of full size the worst cosine of a
+// feature was 0.9994 with it and 0.9956 with percentiles, and vision transformers are known to carry much in few large values.
+const DefaultMethod = graph.MethodMax
 
 // Options control [Import].
 type Options struct {

@@ -106,7 +106,7 @@ func TestImport(t *testing.T) {
 	if q := m.QDQ; q.TokenAgreement != 0 || q.FeatureCosine < 0.98 || q.FeatureCosine > 0.9999 || q.EmbeddingCosine < 0.99 || q.Grids != grids {
 		t.Errorf("figures of int8 for TensorRT %+v", q)
 	}
-	if c := m.Calibration; c.By != "toklip model import" || c.Frames != grids || c.Method != "percentile" || c.Created != m.Created {
+	if c := m.Calibration; c.By != "toklip model import" || c.Frames != grids || c.Method != "max" || c.Created != m.Created {
 		t.Errorf("calibration %+v", c)
 	}
 	for role, precisions := range map[string]map[string]string{

@@ -69,7 +69,9 @@ func (im *importer) measure(ctx context.Context, arch *graph.Arch, m *Manifest, 
 	}
 	var ranges *graph.Ranges
 	if want(Int8) {
-		ranges = &graph.Ranges{}
+		if ranges, err = graph.NewRanges(DefaultMethod); err != nil {
+			return err
+		}
 	}
 	b.begin("reference", grids*(1+len(fp32)))
 	ref, err := b.reference(ctx, pictures, latents.File.Name, fp32, ranges)
@@ -107,11 +109,7 @@ func (im *importer) measure(ctx context.Context, arch *graph.Arch, m *Manifest, 
 // quantise writes the int8 encoder for TensorRT and measures it.
 func (im *importer) quantise(ctx context.Context, arch *graph.Arch, b *bench, ref *Reference, ranges *graph.Ranges) error {
 	m := b.m
-	by, err := ranges.By(DefaultMethod)
-	if err != nil {
-		return err
-	}
-	written, err := graph.BuildQDQ(ctx, im.reader, arch, b.dir, graph.QDQOptions{Ranges: by, Parts: measureParts, Progress: im.progress})
+	written, err := graph.BuildQDQ(ctx, im.reader, arch, b.dir, graph.QDQOptions{Ranges: ranges.Found(), Parts: measureParts, Progress: im.progress})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ their fp32 weights. The model folder changes in one step at the end; a daemon th
 a new int8 engine when it starts again (or before, with toklip engine build).`,
 		Example: `  toklip model calibrate --model models/toklip-s-256 --frames frames/
   toklip model calibrate --model models/toklip-s-256 --frames day/ night/ --count 128
-  toklip model calibrate --model models/toklip-s-256 --frames frames/ --method max --json`,
+  toklip model calibrate --model models/toklip-s-256 --frames frames/ --method percentile --json`,
 		Args: args(cobra.ArbitraryArgs),
 		RunE: func(cmd *cobra.Command, more []string) error {
 			flags.frames = append(flags.frames, more...)
@@ -69,7 +69,7 @@ a new int8 engine when it starts again (or before, with toklip engine build).`,
 	f.StringArrayVar(&flags.frames, "frames", nil, "`path` of pictures, a folder or .npy; more may follow (required)")
 	f.StringVar(&flags.backend, "backend", "auto", "`name` of what will run the model: auto, onnxruntime or tensorrt; ONNX Runtime measures in any case")
 	f.IntVar(&flags.count, "count", 64, "`number` of frames to use, spread evenly over those found")
-	f.StringVar(&flags.method, "method", model.DefaultMethod, "`method` of choosing ranges: percentile, the 99.99th of what is seen, or max, the largest")
+	f.StringVar(&flags.method, "method", model.DefaultMethod, "`method` of choosing ranges: max, the largest value seen, or percentile, the 99.99th, which clips the rest")
 	f.Float64Var(&flags.floor, "int8-floor", 0, "refuse a worst feature or embedding `cosine` below; 0: 0.98 and 0.99")
 	f.StringVar(&flags.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
 	f.BoolVar(&flags.json, "json", false, "print JSON")

@@ -24,16 +24,30 @@ const (
 	MethodPercentile = "percentile" // the 99.99th percentile of magnitudes
 )
 
+// Ranges gathers what frames show of the Linear layers' inputs. One goroutine at a time.
+type Ranges struct {
+	method string
+	seen   map[string]*seen
+}
+
+// NewRanges begins with nothing seen.
+func NewRanges(method string) (*Ranges, error) {
+	if method != MethodMax && method != MethodPercentile {
+		return nil, fmt.Errorf("method %q is unknown: choose %s or %s", method, MethodPercentile, MethodMax)
+	}
+	return &Ranges{method: method, seen: map[string]*seen{}}, nil
+}
+
 // Observed is what an encoder graph was given to see its Linear layers' inputs.
 type Observed struct {
 	File    []byte   // the graph with the outputs added
-	Outputs []string // their names, each float32[k]
+	Outputs []string // their names: the largest magnitudes, falling
 	linears []string
 	counts  []int64 // values of each input
 }
 
-// Observe adds outputs to the encoder graph (or a part of it) in file. It runs with one frame at a time.
-func Observe(file []byte) (*Observed, error) {
+// Observe adds outputs to the encoder graph (or a part of it) in file, for [Ranges.Add]. It is to run with one frame at a time.
+func (r *Ranges) Observe(file []byte) (*Observed, error) {
 	m, err := onnx.Decode(file)
 	if err != nil {
 		return nil, err
@@ -66,18 +80,24 @@ func Observe(file []byte) (*Observed, error) {
 		if len(w.Shape) != 2 {
 			return nil, fmt.Errorf("observe graph %q: the weights of %q are no constant matrix", m.Graph, name)
 		}
-		count := tokens * w.Shape[0]
-		k := min(int64(math.Ceil(float64(count)*tail))*keepTail, count)
-		size := fmt.Sprintf("observed/%d", k)
-		if !sizes[k] {
-			sizes[k] = true
-			patch.Initializers = append(patch.Initializers, onnx.Tensor{Name: size, Type: onnx.Int64, Shape: []int64{1}, Raw: appendInt64(nil, k)})
-		}
 		at := "observed/" + name
-		patch.Nodes = append(patch.Nodes,
-			onnx.Node{Op: "Abs", Name: at + "/abs", Inputs: []string{n.Inputs[0]}, Outputs: []string{at + "/abs"}},
-			onnx.Node{Op: "Reshape", Name: at + "/flat", Inputs: []string{at + "/abs", flat.Name}, Outputs: []string{at + "/flat"}},
-			onnx.Node{Op: "TopK", Name: at, Inputs: []string{at + "/flat", size}, Outputs: []string{at, at + "/indices"}})
+		count, k := tokens*w.Shape[0], int64(1)
+		patch.Nodes = append(patch.Nodes, onnx.Node{Op: "Abs", Name: at + "/abs", Inputs: []string{n.Inputs[0]}, Outputs: []string{at + "/abs"}})
+		if r.method == MethodMax {
+			patch.Nodes = append(patch.Nodes,
+				onnx.Node{Op: "ReduceMax", Name: at + "/max", Inputs: []string{at + "/abs"}, Outputs: []string{at + "/max"}, Attrs: []onnx.Attr{onnx.Int("keepdims", 1)}},
+				onnx.Node{Op: "Reshape", Name: at, Inputs: []string{at + "/max", flat.Name}, Outputs: []string{at}})
+		} else {
+			k = min(int64(math.Ceil(float64(count)*tail))*keepTail, count)
+			size := fmt.Sprintf("observed/%d", k)
+			if !sizes[k] {
+				sizes[k] = true
+				patch.Initializers = append(patch.Initializers, onnx.Tensor{Name: size, Type: onnx.Int64, Shape: []int64{1}, Raw: appendInt64(nil, k)})
+			}
+			patch.Nodes = append(patch.Nodes,
+				onnx.Node{Op: "Reshape", Name: at + "/flat", Inputs: []string{at + "/abs", flat.Name}, Outputs: []string{at + "/flat"}},
+				onnx.Node{Op: "TopK", Name: at, Inputs: []string{at + "/flat", size}, Outputs: []string{at, at + "/indices"}})
+		}
 		patch.Outputs = append(patch.Outputs, onnx.ValueInfo{Name: at, Type: onnx.Float32, Shape: []onnx.Dim{onnx.Fixed(k)}})
 		o.Outputs, o.linears, o.counts = append(o.Outputs, at), append(o.linears, name), append(o.counts, count)
 	}
@@ -95,11 +115,6 @@ func appendInt64(b []byte, v int64) []byte {
 	return b
 }
 
-// Ranges gathers what frames showed. The zero value is empty. One goroutine at a time.
-type Ranges struct {
-	seen map[string]*seen
-}
-
 type seen struct {
 	largest []float32 // magnitudes, falling
 	count   int64     // of all values
@@ -109,9 +124,6 @@ type seen struct {
 func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
 	if len(outputs) != len(o.linears) {
 		return fmt.Errorf("%d outputs came of %d observed", len(outputs), len(o.linears))
-	}
-	if r.seen == nil {
-		r.seen = map[string]*seen{}
 	}
 	for i, name := range o.linears {
 		s := r.seen[name]
@@ -123,6 +135,9 @@ func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 				return fmt.Errorf("the input of %s holds %v", name, v)
 			}
+		}
+		if len(outputs[i]) == 0 {
+			return fmt.Errorf("nothing came of the input of %s", name)
 		}
 		s.largest = append(s.largest, outputs[i]...)
 		s.count += o.counts[i]
@@ -136,25 +151,26 @@ func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
 			return 0
 		})
 		// What the percentile over all frames can still need, whatever comes.
-		s.largest = s.largest[:min(len(s.largest), int(float64(s.count)*tail)*keepTail+keepTail)]
+		keep := 1
+		if r.method == MethodPercentile {
+			keep = (int(float64(s.count)*tail) + 1) * keepTail
+		}
+		s.largest = s.largest[:min(len(s.largest), keep)]
 	}
 	return nil
 }
 
-// By chooses the ranges of all Linear layers seen, by name, with one of the methods.
-func (r *Ranges) By(method string) (map[string]float32, error) {
-	if method != MethodMax && method != MethodPercentile {
-		return nil, fmt.Errorf("method %q is unknown: %s or %s", method, MethodMax, MethodPercentile)
-	}
+// Found are the ranges of all Linear layers seen, by name.
+func (r *Ranges) Found() map[string]float32 {
 	out := map[string]float32{}
 	for name, s := range r.seen {
 		at := 0
-		if method == MethodPercentile {
+		if r.method == MethodPercentile {
 			at = min(int(float64(s.count)*tail), len(s.largest)-1)
 		}
 		out[name] = s.largest[at]
 	}
-	return out, nil
+	return out
 }
 
 // SetRanges gives the int8 encoder for TensorRT in file, as [BuildQDQ] writes it, other ranges. Each quantised Linear of the graph

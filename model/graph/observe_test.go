@@ -21,7 +21,20 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := Observe(file)
+	for method, share := range map[string]float64{MethodMax: 0, MethodPercentile: tail} {
+		t.Run(method, func(t *testing.T) { observeAgainstAll(t, dir, file, a, method, share) })
+	}
+	if _, err := NewRanges("entropy"); err == nil || err.Error() != `method "entropy" is unknown: choose percentile or max` {
+		t.Errorf("error %v", err)
+	}
+}
+
+func observeAgainstAll(t *testing.T, dir string, file []byte, a *Arch, method string, share float64) {
+	r, err := NewRanges(method)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := r.Observe(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +81,6 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r Ranges
 	all := map[string][]float32{}
 	for _, result := range results {
 		var tops [][]float32
@@ -84,26 +96,24 @@ func TestObserve(t *testing.T) {
 			}
 		}
 	}
-	for method, share := range map[string]float64{MethodMax: 0, MethodPercentile: tail} {
-		ranges, err := r.By(method)
-		if err != nil || len(ranges) != len(o.linears) {
-			t.Fatalf("%d ranges, %v", len(ranges), err)
-		}
-		for name, values := range all {
-			slices.Sort(values)
-			clipped := int(float64(len(values)) * share)
-			if want := values[len(values)-1-clipped]; ranges[name] != want {
-				t.Errorf("%s of %s: %v, want %v (%d of %d clipped)", method, name, ranges[name], want, clipped, len(values))
-			}
-		}
+	ranges := r.Found()
+	if len(ranges) != len(o.linears) {
+		t.Fatalf("%d ranges", len(ranges))
 	}
-	if _, err := r.By("entropy"); err == nil || err.Error() != `method "entropy" is unknown: max or percentile` {
-		t.Errorf("error %v", err)
+	for name, values := range all {
+		slices.Sort(values)
+		clipped := int(float64(len(values)) * share)
+		if want := values[len(values)-1-clipped]; ranges[name] != want {
+			t.Errorf("%s: %v, want %v (%d of %d clipped)", name, ranges[name], want, clipped, len(values))
+		}
 	}
 	if err := r.Add(o, nil); err == nil {
 		t.Error("outputs are missing and nobody notices")
 	}
-	bad := make([][]float32, len(o.Outputs))
+	if err := r.Add(o, make([][]float32, len(o.Outputs))); err == nil || err.Error() != "nothing came of the input of blocks.0/attn/qkv" {
+		t.Errorf("error %v", err)
+	}
+	bad := slices.Repeat([][]float32{{1}}, len(o.Outputs))
 	bad[3] = []float32{float32(math.Inf(1))}
 	if err := r.Add(o, bad); err == nil || err.Error() != "the input of blocks.0/mlp/fc2 holds +Inf" {
 		t.Errorf("error %v", err)
@@ -113,19 +123,21 @@ func TestObserve(t *testing.T) {
 // TestPercentileOverFrames: the percentile is that of all frames together, though each hands over only its largest values.
 func TestPercentileOverFrames(t *testing.T) {
 	o := &Observed{linears: []string{"x"}, counts: []int64{20000}} // a frame's share of the tail is 2 values
-	var r Ranges
 	frames := [][]float32{{9, 8, 7, 1, 1}, {5, 4, 3, 2, 1}, {6, 2, 1, 1, 1}}
-	for _, f := range frames {
-		if err := r.Add(o, [][]float32{f}); err != nil {
+	// 60000 values: 6 are clipped, 9 8 7 6 5 4, and 3 is the range.
+	for method, want := range map[string]float32{MethodPercentile: 3, MethodMax: 9} {
+		r, err := NewRanges(method)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	// 60000 values: 6 are clipped, 9 8 7 6 5 4, and 3 is the range.
-	if by, err := r.By(MethodPercentile); err != nil || by["x"] != 3 {
-		t.Errorf("ranges %v, %v", by, err)
-	}
-	if by, err := r.By(MethodMax); err != nil || by["x"] != 9 {
-		t.Errorf("ranges %v, %v", by, err)
+		for _, f := range frames {
+			if err := r.Add(o, [][]float32{f}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := r.Found()["x"]; got != want {
+			t.Errorf("%s: range %v, want %v", method, got, want)
+		}
 	}
 }
 
@@ -192,7 +204,7 @@ func TestSetRanges(t *testing.T) {
 	if _, err := SetRanges(other, ranges); err == nil || err.Error() != `set ranges: graph "decoder" quantises nothing` {
 		t.Errorf("error %v", err)
 	}
-	if _, err := Observe(other); err == nil || err.Error() != `observe graph "decoder": none of the encoder's Linear layers is in it` {
+	if _, err := mustRanges(t).Observe(other); err == nil || err.Error() != `observe graph "decoder": none of the encoder's Linear layers is in it` {
 		t.Errorf("error %v", err)
 	}
 }
@@ -229,4 +241,13 @@ func TestPadding(t *testing.T) {
 	}
 	closeTo(t, "padded features", got[32]["features"], got[1]["features"], a.Dim, 1e-6, 0.999999)
 	closeTo(t, "padded embedding", got[32]["embedding"], got[1]["embedding"], a.Dim, 1e-6, 0.999999)
+}
+
+func mustRanges(t *testing.T) *Ranges {
+	t.Helper()
+	r, err := NewRanges(MethodMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
