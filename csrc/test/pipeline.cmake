@@ -9,3 +9,5 @@ function(toklip_pipeline_program name)
 endfunction()
 
 toklip_pipeline_program(pipeline_test pipeline_test.cpp pipeline_bench.cpp)
+toklip_pipeline_program(pipeline_faults_test pipeline_faults_test.cpp pipeline_bench.cpp count_news.cpp)
+toklip_pipeline_program(pipeline_threads_test pipeline_threads_test.cpp pipeline_bench.cpp)
