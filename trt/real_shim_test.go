@@ -2,7 +2,6 @@ package trt_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -152,9 +151,9 @@ func run(t *testing.T, name string, args ...string) string {
 }
 
 // exitCode runs a program and returns its exit code, standard output and standard error.
-func exitCode(ctx context.Context, t *testing.T, name string, args ...string) (code int, stdout, stderr string) {
+func exitCode(t *testing.T, name string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
