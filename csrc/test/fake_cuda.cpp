@@ -1,9 +1,9 @@
 // A libcuda without a GPU, for tests of csrc/cuda and of what launches kernels. It has the driver functions that we use:
 // memory is malloc's, streams do their work at once, handles are counted, any function can be made to fail.
 //
-// Kernels are "launched" by calling their form on the CPU with the parameters they were given. So tests with it prove that
-// libraries are opened, errors mapped, handles freed, parameters, addresses and graphs right; they prove nothing about GPUs
-// or about kernels.cu.
+// Kernels are those of kernels.cu, run on the CPU by cuda_on_cpu.h with the parameters they were launched with. So tests
+// with it prove that libraries are opened, errors mapped, handles freed, that parameters, addresses, grids and graphs are
+// right, and that the kernels compute what they should; they prove nothing about a GPU.
 #include "test/fake_cuda.h"
 
 #include <cstdlib>
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "cuda/driver.h"
-#include "kernels/cpu_forms.h"
+#include "test/cuda_on_cpu.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -118,42 +118,6 @@ CUresult enqueue(CUstream handle, Work work) {
   else
     work();
   return kCudaSuccess;
-}
-
-void run_kernel(const std::string &name, unsigned grid_x, unsigned grid_y, const std::vector<std::vector<char>> &p) {
-  const auto argument = [&](size_t i) { return static_cast<const void *>(p[i].data()); };
-  if (name == "toklip_upload") {
-    const auto *copies = *static_cast<const CopyWork *const *>(argument(0));
-    for (unsigned i = 0; i < grid_y; i++) {
-      if (copies[i].size > 0) std::memcpy(copies[i].to, copies[i].from, static_cast<size_t>(copies[i].size));
-    }
-  } else if (name == "toklip_second_pass") {  // which does the first one's work too
-    const auto *frames = *static_cast<const FrameWork *const *>(argument(0));
-    auto *images = *static_cast<char *const *>(argument(1));
-    for (unsigned i = 0; i < grid_y; i++) {
-      const FrameWork &f = frames[i];
-      cpu_preprocess(f, images + int64_t{i} * 3 * f.size * f.size * (f.half ? 2 : 4));
-    }
-  } else if (name == "toklip_search_join") {  // and so does this one
-    cpu_search(*static_cast<const SearchWork *>(argument(0)));
-  } else if (name == "toklip_compare") {
-    cpu_compare(*static_cast<const Compare *>(argument(0)), static_cast<int32_t>(grid_x));
-  } else if (name == "toklip_gather") {
-    cpu_gather(*static_cast<const GatherWork *>(argument(0)), static_cast<int32_t>(grid_y));
-  } else if (name == "toklip_normalise") {
-    cpu_normalise(*static_cast<const NormaliseWork *>(argument(0)), static_cast<int32_t>(grid_x));
-  }
-}
-
-// Bytes of each parameter of a kernel.
-std::vector<size_t> parameters_of(const std::string &name) {
-  if (name == "toklip_upload" || name == "toklip_first_pass") return {sizeof(void *)};
-  if (name == "toklip_second_pass") return {sizeof(void *), sizeof(void *)};
-  if (name == "toklip_compare") return {sizeof(Compare)};
-  if (name == "toklip_gather") return {sizeof(GatherWork)};
-  if (name == "toklip_normalise") return {sizeof(NormaliseWork)};
-  if (name.compare(0, 14, "toklip_search_") == 0) return {sizeof(SearchWork)};
-  return {};
 }
 
 }  // namespace
@@ -466,7 +430,7 @@ EXPORT CUresult cuModuleUnload(CUmodule module) {
 EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
   BEGIN("cuModuleGetFunction");
   if (!alive("module", module)) return kCudaInvalidHandle;
-  if (parameters_of(name).empty()) return kNotFound;
+  if (kernel_parameters(name).empty()) return kNotFound;
   Function &f = (*reinterpret_cast<std::map<std::string, Function> *>(module))[name];
   f.name = name;
   *function = reinterpret_cast<CUfunction>(&f);
@@ -483,11 +447,15 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
   const std::string name = reinterpret_cast<Function *>(function)->name;
   std::vector<std::vector<char>> copies;
   size_t i = 0;
-  for (const size_t size : parameters_of(name)) {
+  for (const size_t size : kernel_parameters(name)) {
     const auto *from = static_cast<const char *>(parameters[i++]);
     copies.emplace_back(from, from + size);
   }
-  return enqueue(stream, [=] { run_kernel(name, grid_x, grid_y, copies); });
+  return enqueue(stream, [=] {
+    std::vector<void *> arguments;
+    for (const std::vector<char> &copy : copies) arguments.push_back(const_cast<char *>(copy.data()));
+    run_kernel(name, grid_x, grid_y, block_x, arguments.data());
+  });
 }
 
 EXPORT const FakeCuda *fake_cuda_control() {

@@ -1,9 +1,10 @@
 // Package kernels holds no code but tests of csrc/kernels: what the C++ computes is compared with Pillow's
 // pictures, package preprocess, the reference's ids and api's packing, byte for byte.
 //
-// Each case goes through the kernels of the CPU; through the launches of the CUDA kernels over a libcuda for tests, which
-// calls the CPU's code (csrc/test/fake_cuda.cpp), once as a GPU with memory of its own and once as an integrated one; and
-// through the real CUDA kernels where TOKLIP_KERNELS_CHECK names a toklip_kernels_check that has them (make test-gpu).
+// Each case goes through the kernels of the CPU; through the CUDA kernels and their launches over a libcuda for tests,
+// which runs kernels.cu on the CPU (csrc/test/fake_cuda.cpp), once as a GPU with memory of its own and once as an
+// integrated one; and through a GPU where TOKLIP_KERNELS_CHECK names a toklip_kernels_check that has kernels for it (make
+// test-gpu).
 package kernels
 
 import (

@@ -133,9 +133,13 @@ func TestSearch(t *testing.T) {
 			codebook := make([]float32, codes*dim)
 			for i := range codebook {
 				codebook[i] = r.unit()
-				// Every third code is a copy of one before.
-				if k := i / dim; k%3 == 2 {
+				// Of three codes one is a copy of an earlier one, and one nearly so: rounding decides
+				// between them, and so shows its order.
+				switch k := i / dim; {
+				case k%3 == 2:
 					codebook[i] = codebook[i-dim*(1+k/2)]
+				case k%3 == 1 && k > 3:
+					codebook[i] = math.Nextafter32(codebook[i-dim*(1+k/2)], r.unit())
 				}
 			}
 			latents := make([]float32, n*tokens*dim)
