@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # A missing real peer is a failure here, not a reason to skip.
-export TOKLIP_REQUIRE_OPENCV=1
+export TOKLIP_REQUIRE_OPENCV=1 TOKLIP_REQUIRE_TRT=1
 gotestsum=(go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails --format-hide-empty-pkg)
 
 tools/trt/deps.sh
@@ -12,5 +12,5 @@ tools/trt/deps.sh
 echo "test: every package, race detector on"
 "${gotestsum[@]}" --jsonfile .cache/test.json -- -race -timeout 15m ${TEST_FLAGS:-} ./...
 
-echo "test: the full-size model against its goldens and its memory (about three minutes, 7 GB of disk in a temporary folder)"
-TOKLIP_FULL=1 "${gotestsum[@]}" -- -count 1 -timeout 20m -run 'Full|ImportMemory' ./model/... ./engine/... ./cmd/...
+echo "test: the full-size model against its goldens, its memory, TensorRT's parser and builder (about five minutes, 7 GB of disk in a temporary folder)"
+TOKLIP_FULL=1 "${gotestsum[@]}" -- -count 1 -timeout 20m -run 'Full|ImportMemory' ./model/... ./engine/... ./cmd/... ./trt/...
