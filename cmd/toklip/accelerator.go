@@ -46,6 +46,7 @@ type accelerator struct {
 
 	// Of begin, and then of serve's goroutine.
 	machine *tensorrt.Machine // nil while TensorRT could not be opened, or must not be
+	missing *tensorrt.Missing // what begin found to be built; nil afterwards
 	serving engine.Backend
 
 	mu       sync.Mutex
@@ -77,7 +78,7 @@ func (a *accelerator) begin(ctx context.Context) (engine.Backend, error) {
 		case err == nil:
 			return a.serving, nil
 		case errors.As(err, &missing):
-			a.building = &tensorrt.Progress{Step: "preparing to build engines"}
+			a.missing, a.building = missing, &tensorrt.Progress{Step: "preparing to build engines"}
 		case a.cfg.Backend == model.BackendTensorRT && hopeless(err) && !errors.Is(err, model.ErrTooFar):
 			return nil, errors.Join(fmt.Errorf("backend tensorrt: %w; `toklip doctor` says what there is, backend = \"auto\" runs without", err), a.close())
 		case errors.Is(err, trt.ErrNoLibrary) || errors.Is(err, trt.ErrNoDevice):
@@ -205,9 +206,13 @@ func (a *accelerator) improve(ctx context.Context) error {
 		return err
 	}
 	old := a.serving
-	err := a.load(ctx)
-	var missing *tensorrt.Missing
-	if errors.As(err, &missing) {
+	missing := a.missing
+	a.missing = nil
+	var err error
+	if missing == nil {
+		err = a.load(ctx)
+	}
+	if missing != nil || errors.As(err, &missing) {
 		for i, n := range missing.Networks {
 			a.log.Info("engine has to be built", "network", n.String(), "key", n.Key.ID(), "because", missing.Why[i])
 		}
