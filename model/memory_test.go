@@ -26,18 +26,18 @@ func TestImportChild(t *testing.T) {
 	}
 	defer r.Close()
 	begin := time.Now()
-	m, err := Import(t.Context(), r, filepath.Join(filepath.Dir(file), "model"), Options{Precisions: []string{FP32, Int8}, Runner: ortRunner{}, Overwrite: true})
+	m, err := Import(t.Context(), r, filepath.Join(filepath.Dir(file), "model"), Options{Precisions: []string{FP32, FP16, Int8}, Runner: ortRunner{}, Overwrite: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("imported in %.1f s: int8 %+v", time.Since(begin).Seconds(), *m.Int8)
+	t.Logf("imported in %.1f s: int8 %+v, fp16 for TensorRT %+v, int8 for TensorRT %+v", time.Since(begin).Seconds(), *m.Int8, *m.FP16, *m.QDQ)
 }
 
 // TestImportMemory imports a full-size checkpoint of 4.6 GB, text tower included, in a process of its own, with
-// int8 and its measurement, and looks at that process's peak of resident memory, mapped file pages included.
+// fp16, int8 and their measurement, and looks at that process's peak of resident memory, mapped file pages included.
 func TestImportMemory(t *testing.T) {
 	if full := os.Getenv("TOKLIP_FULL"); full == "" || full == "0" || testing.Short() {
-		t.Skip("takes 7 GB of disk and a minute; set TOKLIP_FULL=1")
+		t.Skip("takes 9 GB of disk and a minute; set TOKLIP_FULL=1")
 	}
 	config, err := synth.Preset("s256")
 	if err != nil {

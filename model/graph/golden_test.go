@@ -244,7 +244,7 @@ func TestFullGoldens(t *testing.T) {
 	}
 	for preset, size := range presets {
 		t.Run(preset, func(t *testing.T) {
-			dir, a := build(t, synthetic(t, preset, true), Config{}, Options{Int8: true})
+			dir, a := build(t, synthetic(t, preset, true), Config{}, Options{Int8: true, FP16: true})
 			if a.Size != size || a.Heads != 16 || a.Dim != 1152 || a.Depth != 27 || a.TextTensors == 0 || !a.LogitScale {
 				t.Errorf("architecture %+v", a)
 			}
@@ -282,6 +282,7 @@ func TestFullGoldens(t *testing.T) {
 			check("encoder.onnx", 2e-4, 0.99999)
 			check("encoder.ort.onnx", 2e-4, 0.99999)
 			check("encoder.int8.onnx", 0.06, 0.998)
+			check("encoder.fp16.onnx", 0.005, 0.9999)
 
 			floats, _ := run(t, filepath.Join(dir, "decoder.onnx"), g.ids(), []int64{2, int64(n)}, "ids", "image")
 			var mean, head []float32

@@ -4,20 +4,28 @@
 // channel multipliers, codebook) and checks that every tensor the networks need is there with the
 // right shape and none is left over. [Build] then streams weights and writes graphs:
 //
-//	tokenizer: image float32[batch,3,S,S] -> ids int32[batch,N]
-//	encoder:   ids int32[batch,N] -> features float32[batch,N,D], embedding float32[batch,E]
-//	decoder:   ids int32[batch,N] -> image float32[batch,3,S,S], about [-1,1], not clipped
+//	tokenizer:         image float32[batch,3,S,S] -> ids int32[batch,N]
+//	tokenizer.latents: image float32[batch,3,S,S] -> latents float32[batch,C,rows,cols], before normalisation
+//	encoder:           ids int32[batch,N] -> features float32[batch,N,D], embedding float32[batch,E]
+//	decoder:           ids int32[batch,N] -> image float32[batch,3,S,S], about [-1,1], not clipped
 //
 // The networks are those of TokLIP (arXiv 2505.05422): the VQ-16 tokenizer of LlamaGen (arXiv
 // 2406.06525) and a SigLIP vision transformer (arXiv 2303.15343) with a causal mask over the tokens.
 //
 // # Forms
 //
-// Graphs use standard operators of opset 17 only, which TensorRT 8.6 and later and ONNX Runtime take alike.
+// Graphs use standard operators of opset 17 only, which TensorRT 8.5 and later and ONNX Runtime take alike: LayerNormalization is
+// written out, because 8.5 lacks it, and both fuse it again. Element types are checked while graphs are built.
+//
 // Two are for ONNX Runtime alone: encoder.ort.onnx works causal attention off in bands and uses FastGelu, which
 // takes 2 to 3 % off its processor time at 256 tokens; encoder.int8.onnx has quantised Linear layers besides. Tried in
 // ONNX Runtime 1.30 on a CPU and left out: its MultiHeadAttention (no difference), SkipLayerNormalization (int8
 // encoder 12 % slower with it), QuickGelu (its optimiser finds x·sigmoid(x) by itself).
+//
+// The others are for TensorRT. tokenizer.latents.onnx and tokenizer.fp16.onnx leave the search to a kernel of ours;
+// encoder.fp16.onnx has fp16 products (precision.go), encoder.qdq.onnx int8 ones (qdq.go) whose ranges [Ranges] measures.
+// TensorRT-RTX 1.7 was seen to fuse what they are written for: attention in one kernel a block (_gemm_mha_v2), casts into the norms,
+// scale, swish and cast of a group norm into one kernel, GELU with the quantisation behind it.
 //
 // # Running them in ONNX Runtime
 //
