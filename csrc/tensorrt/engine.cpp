@@ -115,7 +115,7 @@ void check_plan(const Loaded &loaded, const void *plan, size_t size) {
   PlanHeader header = PlanHeader::read(plan, size);
   if (size < kHeaderSize) fail(TOKLIP_TRT_BAD_PLAN, "The plan has %zu bytes; it was cut off. Build it again.", size);
   if (header.kind == Kind::kNone) {
-    if (!loaded.has(8, 6)) return;  // 8.5 writes no tag
+    if (TOKLIP_TRT8) return;  // 8.5 writes no tag
     throw Error(TOKLIP_TRT_BAD_PLAN,
                 "The plan does not begin as TensorRT's plans do: it is damaged, or no plan. Build it again.");
   }

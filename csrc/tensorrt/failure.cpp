@@ -14,6 +14,25 @@ bool out_of_memory(const std::string &reason) {
          has(reason, "bad_alloc");
 }
 
+// cudaErrorInsufficientDriver and cudaErrorNoDevice, as different versions write them.
+bool no_device(const std::string &reason) {
+  return has(reason, "cudaError 35") || has(reason, "cudaError 100") || has(reason, "with error: 35") ||
+         has(reason, "with error: 100");
+}
+
+bool of_cuda(const std::string &reason) {
+  return has(reason, "cudaError") || has(reason, "Cuda Runtime") || has(reason, "Cuda Driver") ||
+         has(reason, "CUDA initialization");
+}
+
+toklip_trt_code code_of(const std::string &reason, toklip_trt_code code) {
+  if (out_of_memory(reason)) return TOKLIP_TRT_OUT_OF_MEMORY;
+  if (no_device(reason)) return TOKLIP_TRT_NO_DEVICE;
+  // Neither plan nor model is to blame then, and to build again would not help.
+  bool blames = code == TOKLIP_TRT_BAD_PLAN || code == TOKLIP_TRT_BAD_MODEL;
+  return blames && of_cuda(reason) ? TOKLIP_TRT_INTERNAL : code;
+}
+
 }  // namespace
 
 std::string sentence(std::string text) {
@@ -34,7 +53,7 @@ void fail_from(const LogScope &scope, toklip_trt_code code, const std::string &w
       if (error.fatal()) throw Error(error.code(), message + " " + error.what());
     }
   }
-  throw Error(out_of_memory(reason) ? TOKLIP_TRT_OUT_OF_MEMORY : code, message);
+  throw Error(code_of(reason, code), message);
 }
 
 }  // namespace tensorrt

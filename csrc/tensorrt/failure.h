@@ -14,8 +14,8 @@ namespace tensorrt {
 std::string sentence(std::string text);
 
 // Throws an Error whose message is `what` and the reason that TensorRT logged in the scope. Its code is
-// TOKLIP_TRT_OUT_OF_MEMORY where the reason says so, TOKLIP_TRT_DEVICE_LOST where the device is (which may be NULL), else
-// `code`.
+// TOKLIP_TRT_OUT_OF_MEMORY or TOKLIP_TRT_NO_DEVICE where the reason says so, TOKLIP_TRT_DEVICE_LOST where the device is
+// (which may be NULL), else `code`, but no plan or model is called bad for an error of CUDA's.
 [[noreturn]] void fail_from(const LogScope &scope, toklip_trt_code code, const std::string &what, Device *device);
 
 }  // namespace tensorrt
