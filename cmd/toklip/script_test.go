@@ -27,6 +27,7 @@ import (
 	"github.com/toklip/toklip/model/checkpoint"
 	"github.com/toklip/toklip/model/npy"
 	"github.com/toklip/toklip/model/synth"
+	"github.com/toklip/toklip/trt/trttest"
 )
 
 // reference is the folder of reference data.
@@ -46,12 +47,14 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := reference(t)
+	shim := trttest.Shim(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TOKLIP_ONNXRUNTIME", library)
+			env.Setenv("TRT_SHIM", shim)
 			env.Setenv("REF", ref)
 			env.Setenv("CONFIGS", filepath.Join(ref, "..", "..", "configs"))
 			env.Setenv("CACHE", filepath.Join(env.WorkDir, "cache"))
