@@ -8,6 +8,7 @@
 #include "tensorrt/engine.h"
 #include "tensorrt/failure.h"
 #include "tensorrt/files.h"
+#include "tensorrt/profiles.h"
 #include "tensorrt/types.h"
 #include "tensorrt/weak.h"
 
@@ -174,7 +175,7 @@ void TensorRTBuild::run() {
 #endif
   set_compatibility(network, *config, scope);
   set_dla(network, *config);
-  add_profile(network, *config, scope);
+  add_profiles(network, *config, scope);
   Cache cache = load_timing_cache(*config);
 #if TOKLIP_HEADERS_AT_LEAST(10, 0)
   Monitor monitor(tracker_);
@@ -243,13 +244,11 @@ void TensorRTBuild::set_dla(Network &network, nvinfer1::IBuilderConfig &config) 
   set_flag(config, nvinfer1::BuilderFlag::kGPU_FALLBACK);
 }
 
-// One profile: the batch, the first dimension of every input, is open within bounds; nothing else may be.
-void TensorRTBuild::add_profile(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope) {
-  nvinfer1::IOptimizationProfile *profile = network.builder().createOptimizationProfile();  // belongs to the builder
-  if (!profile) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot make an optimization profile", device_.get());
-  bool open = false;
+// The batch, the first dimension of every input, is open within bounds; nothing else may be.
+void TensorRTBuild::add_profiles(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope) {
+  std::vector<nvinfer1::ITensor *> open;
   for (int32_t i = 0; i < network.definition().getNbInputs(); ++i) {
-    const nvinfer1::ITensor &input = *network.definition().getInput(i);
+    nvinfer1::ITensor &input = *network.definition().getInput(i);
     std::vector<int64_t> shape = shape_of(input.getDimensions());
     for (size_t axis = 1; axis < shape.size(); ++axis) {
       if (shape[axis] < 0) {
@@ -258,21 +257,52 @@ void TensorRTBuild::add_profile(Network &network, nvinfer1::IBuilderConfig &conf
                                               ": only the first dimension may be open.");
       }
     }
-    if (shape.empty() || shape[0] >= 0) continue;
-    open = true;
-    using nvinfer1::OptProfileSelector;
-    const std::pair<OptProfileSelector, int32_t> bounds[] = {{OptProfileSelector::kMIN, options_.batch_min},
-                                                             {OptProfileSelector::kOPT, options_.batch_opt},
-                                                             {OptProfileSelector::kMAX, options_.batch_max}};
+    if (!shape.empty() && shape[0] < 0) open.push_back(&input);
+  }
+  if (open.empty()) return;
+  int32_t profiles = 1;
+#if TOKLIP_TRT8
+  // See profiles.h: without open dimensions any number of contexts can be made.
+  if (options_.batch_min == options_.batch_max) {
+    for (nvinfer1::ITensor *input : open) {
+      std::vector<int64_t> shape = shape_of(input->getDimensions());
+      shape[0] = options_.batch_max;
+      input->setDimensions(dims_of(shape));
+    }
+    return;
+  }
+#if TOKLIP_HEADERS_AT_LEAST(8, 6)
+  if (loaded_.has(8, 6)) {
+    config.setPreviewFeature(nvinfer1::PreviewFeature::kPROFILE_SHARING_0806, true);
+  } else {
+    profiles = profiles_for(options_.batch_max);
+  }
+#else
+  profiles = profiles_for(options_.batch_max);
+#endif
+#endif
+  for (int32_t i = 0; i < profiles; ++i) add_profile(network, config, scope, open);
+}
+
+void TensorRTBuild::add_profile(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope,
+                                const std::vector<nvinfer1::ITensor *> &open) {
+  using nvinfer1::OptProfileSelector;
+  const std::pair<OptProfileSelector, int32_t> bounds[] = {{OptProfileSelector::kMIN, options_.batch_min},
+                                                           {OptProfileSelector::kOPT, options_.batch_opt},
+                                                           {OptProfileSelector::kMAX, options_.batch_max}};
+  nvinfer1::IOptimizationProfile *profile = network.builder().createOptimizationProfile();  // belongs to the builder
+  if (!profile) fail_from(scope, TOKLIP_TRT_INTERNAL, "TensorRT cannot make an optimization profile", device_.get());
+  for (nvinfer1::ITensor *input : open) {
+    std::vector<int64_t> shape = shape_of(input->getDimensions());
     for (const auto &bound : bounds) {
       shape[0] = bound.second;
-      if (!profile->setDimensions(input.getName(), bound.first, dims_of(shape))) {
+      if (!profile->setDimensions(input->getName(), bound.first, dims_of(shape))) {
         fail_from(scope, TOKLIP_TRT_INVALID,
-                  "TensorRT refuses shape " + shape_text(shape) + " for input " + input.getName(), device_.get());
+                  "TensorRT refuses shape " + shape_text(shape) + " for input " + input->getName(), device_.get());
       }
     }
   }
-  if (open && config.addOptimizationProfile(profile) < 0) {
+  if (config.addOptimizationProfile(profile) < 0) {
     fail_from(scope, TOKLIP_TRT_INVALID, "TensorRT refuses the batch sizes", device_.get());
   }
 }

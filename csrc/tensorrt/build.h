@@ -35,7 +35,9 @@ class TensorRTBuild : public Build {
   void stop_if_cancelled() const;
   void set_compatibility(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope);
   void set_dla(Network &network, nvinfer1::IBuilderConfig &config);
-  void add_profile(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope);
+  void add_profiles(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope);
+  void add_profile(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope,
+                   const std::vector<nvinfer1::ITensor *> &open);
   Cache load_timing_cache(nvinfer1::IBuilderConfig &config);
   void save_timing_cache(const nvinfer1::IBuilderConfig &config);
   void save_layers(const nvinfer1::IHostMemory &plan);

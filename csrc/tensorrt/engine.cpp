@@ -38,7 +38,19 @@ class TensorRTContext : public Context {
     Current current(device_, std::nothrow);
     LogScope scope(log_);
     context_.reset();
+#if TOKLIP_TRT8
+    if (profiles_) profiles_->give_back(profile_);
+#endif
   }
+
+#if TOKLIP_TRT8
+  void use_profile(std::shared_ptr<Profiles> profiles) {
+    LogScope scope(log_);
+    profile_ = profiles->take();
+    profiles_ = std::move(profiles);
+    select_profile(*context_, profile_, device_);
+  }
+#endif
 
   void set_shape(const std::string &input, const int64_t *shape, size_t rank) override {
     LogScope scope(log_);
@@ -72,6 +84,10 @@ class TensorRTContext : public Context {
   const nvinfer1::ICudaEngine &engine_;
   Log &log_;
   Device &device_;
+#if TOKLIP_TRT8
+  std::shared_ptr<Profiles> profiles_;
+  int32_t profile_ = 0;
+#endif
 };
 
 Type type_of(nvinfer1::DataType type) {
@@ -152,6 +168,7 @@ TensorRTEngine::TensorRTEngine(Loaded &loaded, Log &log, std::shared_ptr<Device>
   }
   read_tensors();
 #if TOKLIP_TRT8
+  profiles_ = std::make_shared<Profiles>(*engine_);
   scratch_size_ = engine_->getDeviceMemorySize();
 #elif TOKLIP_TRT10
 #if TOKLIP_HEADERS_AT_LEAST(10, 1)
@@ -213,7 +230,11 @@ std::unique_ptr<Context> TensorRTEngine::new_context(void *scratch) {
     }
 #endif
   }
-  return std::make_unique<TensorRTContext>(std::move(context), *engine_, log_, *device_);
+  auto out = std::make_unique<TensorRTContext>(std::move(context), *engine_, log_, *device_);
+#if TOKLIP_TRT8
+  out->use_profile(profiles_);
+#endif
+  return out;
 }
 
 std::string TensorRTEngine::layers() {

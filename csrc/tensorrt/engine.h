@@ -8,6 +8,7 @@
 #include "core/engine.h"
 #include "core/log.h"
 #include "tensorrt/loaded.h"
+#include "tensorrt/profiles.h"
 
 namespace toklip {
 namespace tensorrt {
@@ -48,6 +49,9 @@ class TensorRTEngine : public Engine {
   // A runtime of its own: its DLA core is state. Freed after the engine.
   std::unique_ptr<nvinfer1::IRuntime, Deleter<nvinfer1::IRuntime>> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine, Deleter<nvinfer1::ICudaEngine>> engine_;
+#if TOKLIP_TRT8
+  std::shared_ptr<Profiles> profiles_;
+#endif
   std::vector<TensorInfo> tensors_;
   int32_t batch_min_ = 1, batch_max_ = 1;
   size_t scratch_size_ = 0;
