@@ -90,6 +90,9 @@ func Decode(b []byte) (*Model, error) {
 			m.Metadata[key] = value
 			return err
 		case modelGraph:
+			if !f.packed {
+				return errors.New("the graph is a number")
+			}
 			graphs++
 			return m.decodeGraph(f.bytes)
 		}
