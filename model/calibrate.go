@@ -147,6 +147,7 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 		return nil, err
 	}
 	valid = &next
+	opts.Logger.Info("int8 encoder calibrated", "frames", frames, "method", opts.Method, "before", before.String(), "after", after.String(), "encoder", file.Name)
 	return &Calibrated{Model: m.Name, Calibration: *next.Calibration, Before: before, After: after, Encoder: file.Name, Reference: set.File.Name}, nil
 }
 
