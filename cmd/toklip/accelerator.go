@@ -283,7 +283,7 @@ func (a *accelerator) swap(ctx context.Context, from, to engine.Backend) error {
 		return errors.Join(err, to.Close())
 	}
 	select { // the old one's last error is none of the new one's
-	case <-a.failed:
+	case _ = <-a.failed:
 	default:
 	}
 	a.changed()
@@ -320,7 +320,7 @@ func (a *accelerator) fallBack(ctx context.Context, cause error) {
 	}
 	a.reset()
 	select {
-	case <-a.failed:
+	case _ = <-a.failed:
 	default:
 	}
 }

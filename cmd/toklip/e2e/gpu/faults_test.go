@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -240,4 +241,37 @@ func TestWrongVersion(t *testing.T) {
 	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || !strings.Contains(out, "backend tensorrt: ") {
 		t.Errorf("backend tensorrt of a wrong version: %v %s", err, out)
 	}
+}
+
+// TestFallBackLeavesNothing behind: the third time the GPU is lost, the daemon has no more goroutines, files and memory than
+// after the first.
+func TestFallBackLeavesNothing(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.trts += "in_flight = 1\n"
+	n.start()
+	n.served("tensorrt", 5)
+	lose := func() api.ProcessMetrics {
+		n.order("process device-lost 1")
+		n.served("onnxruntime", 1)
+		n.order()
+		n.served("tensorrt", 5)
+		n.comesTo(api.StateReady, "")
+		before := n.seen.last("metrics")
+		var m api.Metrics
+		n.wait("two more metrics", func() bool {
+			text := n.seen.last("metrics")
+			first := m.TimeNS
+			return text != nil && string(text) != string(before) && json.Unmarshal(text, &m) == nil && first != 0 && m.TimeNS != first
+		})
+		return m.Process
+	}
+	first := lose()
+	lose()
+	third := lose()
+	if third.Goroutines > first.Goroutines+2 || third.OpenFiles > first.OpenFiles+2 || third.RSSBytes > first.RSSBytes+32<<20 {
+		t.Errorf("after three losses %+v, after one %+v", third, first)
+	}
+	n.seen.accounted(t)
+	n.stop()
 }

@@ -246,6 +246,8 @@ func (n *node) wait(what string, ok func() bool) {
 		default:
 		}
 	}
+	_ = n.daemon.Process.Signal(syscall.SIGQUIT) // where is it?
+	<-n.daemon.ended
 	n.t.Fatalf("waited %v in vain: %s; states: %+v", patience, what, n.seen.states())
 }
 
