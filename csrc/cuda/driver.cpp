@@ -119,11 +119,13 @@ Error Driver::error(CUresult result, const char *what) const {
   const toklip_trt_code code = code_of(result);
   const char *next = "";
   if (result == 34) {
-    next = ". The libcuda that was opened is the stub that compilers link against: take its folder out of LD_LIBRARY_PATH";
+    next =
+        ". The libcuda that was opened is the stub that compilers link against: take its folder out of LD_LIBRARY_PATH";
   } else if (result == 46) {
     next = ". Another process uses the GPU alone (nvidia-smi -c, compute mode): end it or set the mode to Default";
   } else if (result == 803 || result == 804 || result == 35) {
-    next = ". Driver and its libraries are of different versions: restart after an update; in a container, use the host's";
+    next =
+        ". Driver and its libraries are of different versions: restart after an update; in a container, use the host's";
   } else if (code == TOKLIP_TRT_NO_DEVICE) {
     next = kLook;
   } else if (code == TOKLIP_TRT_DEVICE_LOST) {

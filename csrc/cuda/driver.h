@@ -41,55 +41,55 @@ constexpr int kAttributeMultiprocessors = 16, kAttributeIntegrated = 18, kAttrib
               kAttributeMajor = 75, kAttributeMinor = 76;
 
 // F(member, symbol, parameters): all of them must be there.
-#define TOKLIP_CUDA_FUNCTIONS(F)                                                                                       \
-  F(init, cuInit, (unsigned flags))                                                                                    \
-  F(driver_version, cuDriverGetVersion, (int *version))                                                                \
-  F(error_name, cuGetErrorName, (CUresult error, const char **name))                                                   \
-  F(error_string, cuGetErrorString, (CUresult error, const char **text))                                               \
-  F(device_count, cuDeviceGetCount, (int *count))                                                                      \
-  F(device_get, cuDeviceGet, (CUdevice * device, int ordinal))                                                         \
-  F(device_name, cuDeviceGetName, (char *name, int size, CUdevice device))                                             \
-  F(device_attribute, cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))                              \
-  F(device_memory, cuDeviceTotalMem_v2, (size_t * bytes, CUdevice device))                                             \
-  F(context_retain, cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice device))                                  \
-  F(context_release, cuDevicePrimaryCtxRelease_v2, (CUdevice device))                                                  \
-  F(context_reset, cuDevicePrimaryCtxReset_v2, (CUdevice device))                                                      \
-  F(context_push, cuCtxPushCurrent_v2, (CUcontext context))                                                            \
-  F(context_pop, cuCtxPopCurrent_v2, (CUcontext * context))                                                            \
-  F(memory_info, cuMemGetInfo_v2, (size_t * free, size_t * total))                                                     \
-  F(memory_allocate, cuMemAlloc_v2, (CUdeviceptr * address, size_t size))                                              \
-  F(memory_free, cuMemFree_v2, (CUdeviceptr address))                                                                  \
-  F(host_allocate, cuMemHostAlloc, (void **address, size_t size, unsigned flags))                                      \
-  F(host_free, cuMemFreeHost, (void *address))                                                                         \
-  F(host_device_address, cuMemHostGetDevicePointer_v2, (CUdeviceptr * address, void *host, unsigned flags))            \
-  F(copy_to_device, cuMemcpyHtoD_v2, (CUdeviceptr to, const void *from, size_t size))                                  \
-  F(copy_async, cuMemcpyAsync, (CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream))                       \
-  F(fill_async, cuMemsetD8Async, (CUdeviceptr to, unsigned char value, size_t size, CUstream stream))                  \
-  F(stream_create, cuStreamCreate, (CUstream * stream, unsigned flags))                                                \
-  F(stream_destroy, cuStreamDestroy_v2, (CUstream stream))                                                             \
-  F(stream_wait, cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned flags))                                  \
-  F(stream_begin_capture, cuStreamBeginCapture_v2, (CUstream stream, int mode))                                        \
-  F(stream_end_capture, cuStreamEndCapture, (CUstream stream, CUgraph * graph))                                        \
-  F(call, cuLaunchHostFunc, (CUstream stream, CUhostFn function, void *argument))                                      \
-  F(event_create, cuEventCreate, (CUevent * event, unsigned flags))                                                    \
-  F(event_destroy, cuEventDestroy_v2, (CUevent event))                                                                 \
-  F(event_record, cuEventRecordWithFlags, (CUevent event, CUstream stream, unsigned flags))                            \
-  F(event_query, cuEventQuery, (CUevent event))                                                                        \
-  F(event_elapsed, cuEventElapsedTime, (float *milliseconds, CUevent from, CUevent to))                                \
-  F(graph_destroy, cuGraphDestroy, (CUgraph graph))                                                                    \
-  F(graph_exec_destroy, cuGraphExecDestroy, (CUgraphExec graph))                                                       \
-  F(graph_launch, cuGraphLaunch, (CUgraphExec graph, CUstream stream))                                                 \
-  F(module_load, cuModuleLoadData, (CUmodule * module, const void *image))                                             \
-  F(module_unload, cuModuleUnload, (CUmodule module))                                                                  \
-  F(module_function, cuModuleGetFunction, (CUfunction * function, CUmodule module, const char *name))                  \
-  F(launch, cuLaunchKernel,                                                                                            \
-    (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,       \
+#define TOKLIP_CUDA_FUNCTIONS(F)                                                                                 \
+  F(init, cuInit, (unsigned flags))                                                                              \
+  F(driver_version, cuDriverGetVersion, (int *version))                                                          \
+  F(error_name, cuGetErrorName, (CUresult error, const char **name))                                             \
+  F(error_string, cuGetErrorString, (CUresult error, const char **text))                                         \
+  F(device_count, cuDeviceGetCount, (int *count))                                                                \
+  F(device_get, cuDeviceGet, (CUdevice * device, int ordinal))                                                   \
+  F(device_name, cuDeviceGetName, (char *name, int size, CUdevice device))                                       \
+  F(device_attribute, cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))                        \
+  F(device_memory, cuDeviceTotalMem_v2, (size_t *bytes, CUdevice device))                                        \
+  F(context_retain, cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice device))                            \
+  F(context_release, cuDevicePrimaryCtxRelease_v2, (CUdevice device))                                            \
+  F(context_reset, cuDevicePrimaryCtxReset_v2, (CUdevice device))                                                \
+  F(context_push, cuCtxPushCurrent_v2, (CUcontext context))                                                      \
+  F(context_pop, cuCtxPopCurrent_v2, (CUcontext * context))                                                      \
+  F(memory_info, cuMemGetInfo_v2, (size_t *free, size_t *total))                                                 \
+  F(memory_allocate, cuMemAlloc_v2, (CUdeviceptr * address, size_t size))                                        \
+  F(memory_free, cuMemFree_v2, (CUdeviceptr address))                                                            \
+  F(host_allocate, cuMemHostAlloc, (void **address, size_t size, unsigned flags))                                \
+  F(host_free, cuMemFreeHost, (void *address))                                                                   \
+  F(host_device_address, cuMemHostGetDevicePointer_v2, (CUdeviceptr * address, void *host, unsigned flags))      \
+  F(copy_to_device, cuMemcpyHtoD_v2, (CUdeviceptr to, const void *from, size_t size))                            \
+  F(copy_async, cuMemcpyAsync, (CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream))                 \
+  F(fill_async, cuMemsetD8Async, (CUdeviceptr to, unsigned char value, size_t size, CUstream stream))            \
+  F(stream_create, cuStreamCreate, (CUstream * stream, unsigned flags))                                          \
+  F(stream_destroy, cuStreamDestroy_v2, (CUstream stream))                                                       \
+  F(stream_wait, cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned flags))                            \
+  F(stream_begin_capture, cuStreamBeginCapture_v2, (CUstream stream, int mode))                                  \
+  F(stream_end_capture, cuStreamEndCapture, (CUstream stream, CUgraph * graph))                                  \
+  F(call, cuLaunchHostFunc, (CUstream stream, CUhostFn function, void *argument))                                \
+  F(event_create, cuEventCreate, (CUevent * event, unsigned flags))                                              \
+  F(event_destroy, cuEventDestroy_v2, (CUevent event))                                                           \
+  F(event_record, cuEventRecordWithFlags, (CUevent event, CUstream stream, unsigned flags))                      \
+  F(event_query, cuEventQuery, (CUevent event))                                                                  \
+  F(event_elapsed, cuEventElapsedTime, (float *milliseconds, CUevent from, CUevent to))                          \
+  F(graph_destroy, cuGraphDestroy, (CUgraph graph))                                                              \
+  F(graph_exec_destroy, cuGraphExecDestroy, (CUgraphExec graph))                                                 \
+  F(graph_launch, cuGraphLaunch, (CUgraphExec graph, CUstream stream))                                           \
+  F(module_load, cuModuleLoadData, (CUmodule * module, const void *image))                                       \
+  F(module_unload, cuModuleUnload, (CUmodule module))                                                            \
+  F(module_function, cuModuleGetFunction, (CUfunction * function, CUmodule module, const char *name))            \
+  F(launch, cuLaunchKernel,                                                                                      \
+    (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
      unsigned block_z, unsigned shared, CUstream stream, void **parameters, void **extra))
 
 // One of the two is there: the first since 11.4, the second in every driver since 11.0.
-#define TOKLIP_CUDA_INSTANTIATE(F)                                                                                     \
-  F(instantiate, cuGraphInstantiateWithFlags, (CUgraphExec * exec, CUgraph graph, unsigned long long flags))           \
-  F(instantiate_old, cuGraphInstantiate_v2,                                                                            \
+#define TOKLIP_CUDA_INSTANTIATE(F)                                                                           \
+  F(instantiate, cuGraphInstantiateWithFlags, (CUgraphExec * exec, CUgraph graph, unsigned long long flags)) \
+  F(instantiate_old, cuGraphInstantiate_v2,                                                                  \
     (CUgraphExec * exec, CUgraph graph, CUgraphNode * node, char *log, size_t log_size))
 
 // The opened driver. Its functions may be called by any threads; it is never closed, because the driver cannot be.

@@ -60,12 +60,14 @@ TOKLIP_HD void search_tokens(const SearchWork &w) {
     }
     const float *e = w.codebook;
     for (int32_t k = 0; k < w.codes; k++, e += C) {
+      float a[kLanes] = {};
+      for (int32_t c = 0; c < C; c++) {
+        for (int32_t t = 0; t < kLanes; t++) a[t] = fused(u[c][t], e[c], a[t]);
+      }
       for (int32_t t = 0; t < kLanes; t++) {
-        float a = 0;
-        for (int32_t c = 0; c < C; c++) a = fused(u[c][t], e[c], a);
         // best_look, without a branch.
-        const bool better = a > cosine[t];
-        cosine[t] = better ? a : cosine[t];
+        const bool better = a[t] > cosine[t];
+        cosine[t] = better ? a[t] : cosine[t];
         id[t] = better ? k : id[t];
       }
     }

@@ -66,13 +66,14 @@ void search_all(const SearchWork &w, int32_t) { cpu_search(w); }
 
 class CpuPreprocessor final : public FramePreprocessor {
  public:
-  CpuPreprocessor(Device &device, const PreprocessorOptions &options) : FramePreprocessor(device, options, Reach::kHost) {}
+  CpuPreprocessor(Device &device, const PreprocessorOptions &options)
+      : FramePreprocessor(device, options, Reach::kHost) {}
 
   void upload(Stream &, int32_t) override {}
 
   void enqueue(Stream &stream, int32_t n, void *image) override {
-    enqueue_call<Images, preprocess_all>(stream, arguments_, Images{static_cast<const FrameWork *>(works_.host()), image},
-                                         n);
+    enqueue_call<Images, preprocess_all>(stream, arguments_,
+                                         Images{static_cast<const FrameWork *>(works_.host()), image}, n);
   }
 
  protected:
@@ -87,8 +88,8 @@ class CpuSearch final : public Search {
   explicit CpuSearch(const SearchOptions &options) : options_(options), codes_(unit_codes(options)) {}
 
   void enqueue(Stream &stream, int32_t n, const float *latents, int32_t *ids) override {
-    const SearchWork work = {latents,      codes_.data(),     nullptr, ids, n, options_.tokens, options_.dim,
-                             options_.size, options_.size, 1};
+    const SearchWork work = {latents,         codes_.data(), nullptr,       ids,           n,
+                             options_.tokens, options_.dim,  options_.size, options_.size, 1};
     enqueue_call<SearchWork, search_all>(stream, arguments_, work, n);
   }
 

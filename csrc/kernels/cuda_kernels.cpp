@@ -26,7 +26,8 @@ class Module {
     if (result != kCudaSuccess) {
       if (Driver::code_of(result) == TOKLIP_TRT_UNSUPPORTED)
         fail(TOKLIP_TRT_UNSUPPORTED,
-             "the CUDA kernels inside are for %s and do not fit this GPU, sm_%d, with a driver of CUDA %d.%d (%s): build "
+             "the CUDA kernels inside are for %s and do not fit this GPU, sm_%d, with a driver of CUDA %d.%d (%s): "
+             "build "
              "csrc on this machine",
              kernel_architectures(), device.sm(), d.version / 1000, d.version % 1000 / 10, d.describe(result).c_str());
       device.check(result, "load CUDA kernels");
@@ -93,8 +94,8 @@ class CudaPreprocessor final : public FramePreprocessor {
     const auto *works = static_cast<const FrameWork *>(works_.device());
     const auto frames = static_cast<unsigned>(n);
     // Frames of any size go through the same blocks, which loop.
-    module_.launch(stream, module_.first_pass, blocks_of(6 * module_.device().multiprocessors(), n), frames, kPassThreads,
-                   works);
+    module_.launch(stream, module_.first_pass, blocks_of(6 * module_.device().multiprocessors(), n), frames,
+                   kPassThreads, works);
     const int64_t pixels = int64_t{options_.size} * options_.size;
     module_.launch(stream, module_.second_pass, blocks_of(pixels, kPassThreads), frames, kPassThreads, works, image);
   }
@@ -182,7 +183,8 @@ class CudaKernels final : public Kernels {
   }
 
   void normalise(Stream &stream, int32_t n, const float *in, int32_t width, float *out) override {
-    module_.launch(stream, module_.normalise, static_cast<unsigned>(n), 1, kUnitLanes, NormaliseWork{in, out, width, 0});
+    module_.launch(stream, module_.normalise, static_cast<unsigned>(n), 1, kUnitLanes,
+                   NormaliseWork{in, out, width, 0});
   }
 
  private:

@@ -39,7 +39,8 @@ void copy_frame(const toklip_trt_frame &frame, const Geometry &g, uint8_t *to) {
     return;
   }
   const int32_t rows = g.pixels == kNV12 ? g.height + g.height / 2 : g.height;
-  for (int32_t y = 0; y < rows; y++) std::memcpy(to + static_cast<size_t>(y) * row, from + static_cast<size_t>(y) * stride, row);
+  for (int32_t y = 0; y < rows; y++)
+    std::memcpy(to + static_cast<size_t>(y) * row, from + static_cast<size_t>(y) * stride, row);
 }
 
 }  // namespace
@@ -52,7 +53,8 @@ FramePreprocessor::FramePreprocessor(Device &device, const PreprocessorOptions &
   if (options.type != Type::kFP32 && options.type != Type::kFP16)
     fail(TOKLIP_TRT_INVALID, "the tokenizer's input is %s: fp32 and fp16 can be made", name_of(options.type));
   for (const float std : options.std) {
-    if (!(std > 0)) fail(TOKLIP_TRT_INVALID, "deviation %g of the normalisation is not above 0", static_cast<double>(std));
+    if (!(std > 0))
+      fail(TOKLIP_TRT_INVALID, "deviation %g of the normalisation is not above 0", static_cast<double>(std));
   }
   const auto n = static_cast<size_t>(options.batch_max);
   works_ = device.allocate(Memory::kPinned, n * sizeof(FrameWork));

@@ -10,7 +10,8 @@ __asm__(
     ".section .rodata\n"
     ".balign 64\n"
     "toklip_kernel_image_begin:\n"
-    ".incbin \"" TOKLIP_KERNEL_IMAGE "\"\n"
+    ".incbin \"" TOKLIP_KERNEL_IMAGE
+    "\"\n"
     "toklip_kernel_image_end:\n"
     ".byte 0\n"
     ".previous\n");

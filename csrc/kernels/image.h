@@ -5,7 +5,7 @@
 
 namespace toklip {
 
-const void *kernel_image();   // for cuModuleLoadData
-size_t kernel_image_size();   // bytes; 0 where there was no nvcc
+const void *kernel_image();  // for cuModuleLoadData
+size_t kernel_image_size();  // bytes; 0 where there was no nvcc
 
 }  // namespace toklip

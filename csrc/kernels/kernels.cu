@@ -80,8 +80,7 @@ __device__ void first_pass_across(const FrameWork &f, Tile *tile) {
       }
       __syncthreads();
       if (y < rows) {
-        for (int32_t i = column; i < to - from; i += kTileX)
-          tile->lines[line][i] = pixel_in(row, chroma, f.pixels, i);
+        for (int32_t i = column; i < to - from; i += kTileX) tile->lines[line][i] = pixel_in(row, chroma, f.pixels, i);
       }
       __syncthreads();
       // The next round writes raw at once, which nobody reads any more, and lines only after its first barrier.
@@ -238,8 +237,12 @@ extern "C" __global__ void __launch_bounds__(kPassThreads) toklip_second_pass(co
 // Latents -> the best code of each slice. Grid (tiles of 32*R tokens, slices), 32*kSearchWarps threads.
 extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_4(SearchWork w) { search_slice<4, 4>(w); }
 extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_8(SearchWork w) { search_slice<8, 4>(w); }
-extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_16(SearchWork w) { search_slice<16, 2>(w); }
-extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_32(SearchWork w) { search_slice<32, 1>(w); }
+extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_16(SearchWork w) {
+  search_slice<16, 2>(w);
+}
+extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_32(SearchWork w) {
+  search_slice<32, 1>(w);
+}
 
 // The best code of each slice -> ids. Grid (tiles of 32 tokens), 32*kSearchWarps threads.
 extern "C" __global__ void __launch_bounds__(32 * kSearchWarps) toklip_search_join(SearchWork w) {

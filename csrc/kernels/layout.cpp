@@ -40,8 +40,7 @@ void check_geometry(const Geometry &g) {
   if (h < 1 || h > kMaxSourceEdge) fail(TOKLIP_TRT_INVALID, "frame height %d is outside 1..%d", h, kMaxSourceEdge);
   if ((g.pixels == kNV12 || g.pixels == kYUYV) && w % 2 != 0)
     fail(TOKLIP_TRT_INVALID, "frame width %d is odd: %s holds pixels in pairs", w, name_of_pixels(g.pixels));
-  if (g.pixels == kNV12 && h % 2 != 0)
-    fail(TOKLIP_TRT_INVALID, "frame height %d is odd: NV12 holds rows in pairs", h);
+  if (g.pixels == kNV12 && h % 2 != 0) fail(TOKLIP_TRT_INVALID, "frame height %d is odd: NV12 holds rows in pairs", h);
 }
 
 }  // namespace
@@ -80,7 +79,8 @@ Layout make_layout(const Geometry &g) {
       break;
     }
     default:
-      fail(TOKLIP_TRT_INVALID, "resize mode %d is unknown: 1 (SQUASH), 2 (SHORTEST) and 3 (LONGEST) are known", g.resize);
+      fail(TOKLIP_TRT_INVALID, "resize mode %d is unknown: 1 (SQUASH), 2 (SHORTEST) and 3 (LONGEST) are known",
+           g.resize);
   }
   l.vertical_first = h > l.height && h - l.height > 2 * (w - l.width);
   return l;

@@ -23,24 +23,20 @@ struct FrameWork {
   const uint8_t *data;  // at a multiple of 4 bytes, readable to the next multiple of 4 after its end
   int64_t stride;
   int32_t width, height, pixels;
-  int32_t size;                            // S
-  int32_t vertical_first;                  // order of the passes
-  int32_t pad_x, pad_y, kept_w, kept_h;    // of the square
+  int32_t size;                                // S
+  int32_t vertical_first;                      // order of the passes
+  int32_t pad_x, pad_y, kept_w, kept_h;        // of the square
   int32_t row_from, row_to, col_from, col_to;  // of the frame: what taps reach
   Axis across, down;
-  Rgb *scratch;                            // between the passes, middle_width x middle_height
-  float mean[3], std[3];                   // of red, green, blue in [0,1]
-  int32_t half;                            // the network's input is fp16
+  Rgb *scratch;           // between the passes, middle_width x middle_height
+  float mean[3], std[3];  // of red, green, blue in [0,1]
+  int32_t half;           // the network's input is fp16
   int32_t unused;
 };
 
 // The picture between the passes: of the kept width and the rows that are read, or the other way round.
-TOKLIP_HD int32_t middle_width(const FrameWork &f) {
-  return f.vertical_first ? f.col_to - f.col_from : f.kept_w;
-}
-TOKLIP_HD int32_t middle_height(const FrameWork &f) {
-  return f.vertical_first ? f.kept_h : f.row_to - f.row_from;
-}
+TOKLIP_HD int32_t middle_width(const FrameWork &f) { return f.vertical_first ? f.col_to - f.col_from : f.kept_w; }
+TOKLIP_HD int32_t middle_height(const FrameWork &f) { return f.vertical_first ? f.kept_h : f.row_to - f.row_from; }
 
 // Pixels of scratch memory: the middle picture and, for the CPU, one row of the frame.
 TOKLIP_HD int64_t scratch_pixels(const FrameWork &f) {

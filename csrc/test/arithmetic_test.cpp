@@ -62,7 +62,8 @@ std::vector<int32_t> plain_search(const std::vector<float> &codebook, const std:
     return u;
   };
   std::vector<std::vector<float>> e;
-  for (int32_t k = 0; k < codes; k++) e.push_back(unit(&codebook[static_cast<size_t>(k) * static_cast<size_t>(dim)], 1));
+  for (int32_t k = 0; k < codes; k++)
+    e.push_back(unit(&codebook[static_cast<size_t>(k) * static_cast<size_t>(dim)], 1));
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < n; i++) {
     for (int32_t t = 0; t < tokens; t++) {
@@ -141,7 +142,8 @@ void test_search_of_anything() {
   EXPECT_ERROR(TOKLIP_TRT_INVALID, "1 to 32", b.kernels->new_search(SearchOptions{codebook.data(), 1, 33, 1, 1}));
   EXPECT_ERROR(TOKLIP_TRT_INVALID, "0 codes", b.kernels->new_search(SearchOptions{codebook.data(), 0, 2, 1, 1}));
   EXPECT_ERROR(TOKLIP_TRT_INVALID, "NULL", b.kernels->new_search(SearchOptions{nullptr, 1, 2, 1, 1}));
-  EXPECT_ERROR(TOKLIP_TRT_INVALID, "value 0 of code 0", b.kernels->new_search(SearchOptions{latents.data(), 1, 2, 1, 1}));
+  EXPECT_ERROR(TOKLIP_TRT_INVALID, "value 0 of code 0",
+               b.kernels->new_search(SearchOptions{latents.data(), 1, 2, 1, 1}));
 }
 
 void test_packing() {
@@ -154,7 +156,8 @@ void test_packing() {
       EXPECT(want.size() == static_cast<size_t>(tokens * bits + 7) / 8);
       for (size_t bit = 0; bit < static_cast<size_t>(tokens * bits); bit++) {
         const size_t width = static_cast<size_t>(bits);
-        if ((ids[bit / width] >> (bit % width)) & 1) want[bit / 8] = static_cast<uint8_t>(want[bit / 8] | 1U << bit % 8);
+        if ((ids[bit / width] >> (bit % width)) & 1)
+          want[bit / 8] = static_cast<uint8_t>(want[bit / 8] | 1U << bit % 8);
       }
       for (size_t i = 0; i < want.size(); i++)
         EXPECT(packed_byte(ids.data(), tokens, bits, static_cast<int32_t>(i)) == want[i]);

@@ -367,16 +367,11 @@ void test_upload() {
 }
 
 constexpr Case kCases[] = {
-    {"no driver", test_no_driver},
-    {"codes", test_codes},
-    {"info", test_info},
-    {"current", test_current},
-    {"memory", test_memory},
-    {"streams", test_streams},
-    {"graphs", test_new_graphs},
-    {"graphs of an old driver", test_old_graphs},
-    {"lost", test_lost},
-    {"kernels", test_kernels},
+    {"no driver", test_no_driver}, {"codes", test_codes},
+    {"info", test_info},           {"current", test_current},
+    {"memory", test_memory},       {"streams", test_streams},
+    {"graphs", test_new_graphs},   {"graphs of an old driver", test_old_graphs},
+    {"lost", test_lost},           {"kernels", test_kernels},
     {"upload", test_upload},
 };
 

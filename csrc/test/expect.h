@@ -16,32 +16,32 @@ inline int &failures() {
   return n;
 }
 
-#define EXPECT(condition)                                                           \
-  do {                                                                              \
-    if (!(condition)) {                                                             \
-      std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);  \
-      toklip::failures()++;                                                         \
-    }                                                                               \
+#define EXPECT(condition)                                                          \
+  do {                                                                             \
+    if (!(condition)) {                                                            \
+      std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+      toklip::failures()++;                                                        \
+    }                                                                              \
   } while (false)
 
 // body throws an Error of this code whose message has this part.
-#define EXPECT_ERROR(want_code, part, body)                                                                    \
-  do {                                                                                                         \
-    bool expected_threw = false;                                                                               \
-    try {                                                                                                      \
-      body;                                                                                                    \
-    } catch (const toklip::Error &e) {                                                                         \
-      expected_threw = true;                                                                               \
-      if (e.code() != (want_code) || std::string(e.what()).find(part) == std::string::npos) {                  \
+#define EXPECT_ERROR(want_code, part, body)                                                                      \
+  do {                                                                                                           \
+    bool expected_threw = false;                                                                                 \
+    try {                                                                                                        \
+      body;                                                                                                      \
+    } catch (const toklip::Error &e) {                                                                           \
+      expected_threw = true;                                                                                     \
+      if (e.code() != (want_code) || std::string(e.what()).find(part) == std::string::npos) {                    \
         std::fprintf(stderr, "%s:%d: error %d \"%s\", want %d \"%s\"\n", __FILE__, __LINE__, e.code(), e.what(), \
-                     static_cast<int>(want_code), part);                                                       \
-        toklip::failures()++;                                                                                  \
-      }                                                                                                        \
-    }                                                                                                          \
-    if (!expected_threw) {                                                                                             \
-      std::fprintf(stderr, "%s:%d: no error: %s\n", __FILE__, __LINE__, #body);                                \
-      toklip::failures()++;                                                                                    \
-    }                                                                                                          \
+                     static_cast<int>(want_code), part);                                                         \
+        toklip::failures()++;                                                                                    \
+      }                                                                                                          \
+    }                                                                                                            \
+    if (!expected_threw) {                                                                                       \
+      std::fprintf(stderr, "%s:%d: no error: %s\n", __FILE__, __LINE__, #body);                                  \
+      toklip::failures()++;                                                                                      \
+    }                                                                                                            \
   } while (false)
 
 struct Case {

@@ -459,27 +459,26 @@ EXPORT CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned gr
 }
 
 EXPORT const FakeCuda *fake_cuda_control() {
-  static const FakeCuda control = {
-      [](const char *function, int result, int times) {
-        const std::lock_guard<std::recursive_mutex> lock(state().mutex);
-        state().failures[function] = {result, times};
-      },
-      [](int result) { state().lost = result; },
-      [](bool stalled) { state().stalled = stalled; },
-      [] { state().spoil = true; },
-      [](const char *kind) {
-        const std::lock_guard<std::recursive_mutex> lock(state().mutex);
-        if (std::strcmp(kind, "context") == 0) return state().retained;
-        if (std::strcmp(kind, "current") == 0) return static_cast<int>(current.size());
-        return static_cast<int>(state().live[kind].size());
-      },
-      [](const char *function) {
-        const std::lock_guard<std::recursive_mutex> lock(state().mutex);
-        return state().calls[function];
-      },
-      [](const char *property, int value) {
-        const std::lock_guard<std::recursive_mutex> lock(state().mutex);
-        state().properties[property] = value;
-      }};
+  static const FakeCuda control = {[](const char *function, int result, int times) {
+                                     const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+                                     state().failures[function] = {result, times};
+                                   },
+                                   [](int result) { state().lost = result; },
+                                   [](bool stalled) { state().stalled = stalled; },
+                                   [] { state().spoil = true; },
+                                   [](const char *kind) {
+                                     const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+                                     if (std::strcmp(kind, "context") == 0) return state().retained;
+                                     if (std::strcmp(kind, "current") == 0) return static_cast<int>(current.size());
+                                     return static_cast<int>(state().live[kind].size());
+                                   },
+                                   [](const char *function) {
+                                     const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+                                     return state().calls[function];
+                                   },
+                                   [](const char *property, int value) {
+                                     const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+                                     state().properties[property] = value;
+                                   }};
   return &control;
 }

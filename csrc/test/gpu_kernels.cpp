@@ -62,13 +62,15 @@ struct Frames {
   std::string describe() const {
     std::string out;
     for (const toklip_trt_frame &f : frames)
-      out += text(" %dx%d pixels %d resize %d", f.width, f.height, static_cast<int>(f.pixels), static_cast<int>(f.resize));
+      out +=
+          text(" %dx%d pixels %d resize %d", f.width, f.height, static_cast<int>(f.pixels), static_cast<int>(f.resize));
     return out;
   }
 };
 
 PreprocessorOptions preprocessor_options(int32_t size, Type type) {
-  return PreprocessorOptions{size, 8, {0.48145466F, 0.4578275F, 0.40821073F}, {0.26862954F, 0.26130258F, 0.27577711F}, type};
+  return PreprocessorOptions{
+      size, 8, {0.48145466F, 0.4578275F, 0.40821073F}, {0.26862954F, 0.26130258F, 0.27577711F}, type};
 }
 
 size_t image_bytes(const PreprocessorOptions &o, size_t n) {
@@ -104,8 +106,8 @@ void check_preprocess(const Bench &gpu, const Bench &cpu, std::mt19937 &random) 
           width += width % 2;
           height += height % 2;
           const auto resize = static_cast<toklip_trt_resize>(1 + random() % 2);
-          f.add(random, width, height, static_cast<int32_t>(random() % 3 * 17), static_cast<toklip_trt_pixels>(1 + random() % 6),
-                resize);
+          f.add(random, width, height, static_cast<int32_t>(random() % 3 * 17),
+                static_cast<toklip_trt_pixels>(1 + random() % 6), resize);
         }
         f.add(random, 640, 480, 0, TOKLIP_TRT_BGR, TOKLIP_TRT_LONGEST);
         compare_bytes("preprocess" + f.describe(), preprocess(gpu, *on_gpu, o, f), preprocess(cpu, *on_cpu, o, f));
@@ -144,8 +146,9 @@ Bench::Array search(const Bench &b, const Codes &c, int32_t n, int32_t tokens, i
 }
 
 void check_search(const Bench &gpu, const Bench &cpu, std::mt19937 &random) {
-  constexpr int32_t shapes[][4] = {{1, 256, 8, 16384}, {8, 256, 8, 16384}, {1, 576, 8, 16384}, {1, 16, 8, 512}, {3, 77, 8, 1001},
-                                   {2, 40, 4, 999},    {1, 100, 16, 2048}, {1, 33, 32, 555},   {2, 5, 13, 77},  {1, 1, 1, 1}};
+  constexpr int32_t shapes[][4] = {{1, 256, 8, 16384}, {8, 256, 8, 16384}, {1, 576, 8, 16384}, {1, 16, 8, 512},
+                                   {3, 77, 8, 1001},   {2, 40, 4, 999},    {1, 100, 16, 2048}, {1, 33, 32, 555},
+                                   {2, 5, 13, 77},     {1, 1, 1, 1}};
   for (const auto &s : shapes) {
     const Codes c(random, s[0], s[1], s[2], s[3]);
     compare_bytes(text("search %dx%d of %dx%d", s[0], s[1], s[3], s[2]), search(gpu, c, s[0], s[1], s[2], s[3]),
@@ -173,8 +176,14 @@ struct Compared {
   }
 
   Compare arguments(int32_t tokens, int32_t bits) const {
-    return Compare{of<const FrameState>(frames), of<const int32_t>(ids), of<int32_t>(last), of<uint64_t>(changed),
-                   of<int32_t>(counts),          of<uint8_t>(packed),    of<int32_t>(copy), tokens,
+    return Compare{of<const FrameState>(frames),
+                   of<const int32_t>(ids),
+                   of<int32_t>(last),
+                   of<uint64_t>(changed),
+                   of<int32_t>(counts),
+                   of<uint8_t>(packed),
+                   of<int32_t>(copy),
+                   tokens,
                    bits};
   }
 };
@@ -309,8 +318,8 @@ int run(bool bench, const char *libcuda) {
     return kNoGpu;
   }
   const toklip_trt_device_info info = gpu->device->info();
-  std::printf("%s, sm_%d, CUDA %d.%d, %s; kernels for %s\n", info.name, info.sm, info.driver / 1000, info.driver % 1000 / 10,
-              info.integrated ? "integrated" : "discrete", kernel_architectures());
+  std::printf("%s, sm_%d, CUDA %d.%d, %s; kernels for %s\n", info.name, info.sm, info.driver / 1000,
+              info.driver % 1000 / 10, info.integrated ? "integrated" : "discrete", kernel_architectures());
   const Bench cpu = Bench::host();
   std::mt19937 random(20250215);
   check_preprocess(*gpu, cpu, random);

@@ -51,10 +51,10 @@ struct Kernel {
 };
 
 const Kernel *find(const std::string &name) {
-#define KERNEL(kernel)                     \
-  if (name == #kernel) {                   \
-    static const Kernel found(kernel);     \
-    return &found;                         \
+#define KERNEL(kernel)                 \
+  if (name == #kernel) {               \
+    static const Kernel found(kernel); \
+    return &found;                     \
   }
   KERNEL(toklip_upload)
   KERNEL(toklip_first_pass)
