@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"unsafe"
 )
@@ -165,7 +166,7 @@ func nothingToOpen(op string, found Found) error {
 	}
 	text := "nothing found"
 	if len(found.Missing) > 0 {
-		text = found.Missing[0]
+		text = strings.TrimSuffix(found.Missing[0], ".")
 	}
 	return &Error{op, code, text}
 }

@@ -17,7 +17,7 @@ type Found struct {
 	Libraries []FoundLibrary `json:"libraries"`
 	// Driver is the CUDA driver.
 	Driver FoundDriver `json:"driver"`
-	// Missing says, in a sentence or two each, what keeps TensorRT from being used and what to do
+	// Missing says, in whole sentences, what keeps TensorRT from being used and what to do
 	// about it. Empty when Use is not -1 and there is a driver.
 	Missing []string `json:"missing"`
 }
@@ -325,27 +325,27 @@ func missing(found Found, o Options) []string {
 			if l.Path != "" && l.Shim == "" && len(l.ShimTried) > 0 {
 				advice = ". Build the shim with: cmake -S csrc -B build && cmake --build build, and put it into the program's folder or lib beside it"
 			}
-			out = append(out, fmt.Sprintf("%s cannot be used: %s%s", what, l.Problem, advice))
+			out = append(out, fmt.Sprintf("%s cannot be used: %s%s.", what, l.Problem, advice))
 		}
 		if absent == len(found.Libraries) {
 			if o.TensorRT != "" {
-				out = append(out, fmt.Sprintf("TensorRT is not at %q: give the path of libnvinfer.so.N or libtensorrt_rtx.so.1, or leave it empty to have it found", o.TensorRT))
+				out = append(out, fmt.Sprintf("TensorRT is not at %q: give the path of libnvinfer.so.N or libtensorrt_rtx.so.1, or leave it empty to have it found.", o.TensorRT))
 			} else {
 				names := make([]string, 0, len(found.Libraries))
 				for _, l := range found.Libraries {
 					names = append(names, l.Name)
 				}
 				out = append(out, fmt.Sprintf("TensorRT is not installed: the dynamic loader finds none of %s. "+
-					"On a Jetson: sudo apt install nvidia-jetpack; elsewhere install TensorRT or TensorRT for RTX, and add its lib folder to LD_LIBRARY_PATH or give the library's path",
+					"On a Jetson: sudo apt install nvidia-jetpack; elsewhere install TensorRT or TensorRT for RTX, and add its lib folder to LD_LIBRARY_PATH or give the library's path.",
 					strings.Join(names, ", ")))
 			}
 		}
 	}
 	switch d := found.Driver; {
 	case d.Path == "":
-		out = append(out, fmt.Sprintf("there is no CUDA driver (%s): without NVIDIA's driver and a GPU nothing can run on TensorRT", d.Problem))
+		out = append(out, fmt.Sprintf("There is no CUDA driver (%s): without NVIDIA's driver and a GPU nothing can run on TensorRT.", d.Problem))
 	case d.Problem != "":
-		out = append(out, fmt.Sprintf("the CUDA driver %s does not work: %s", d.Path, d.Problem))
+		out = append(out, fmt.Sprintf("The CUDA driver %s does not work: %s.", d.Path, d.Problem))
 	}
 	return out
 }

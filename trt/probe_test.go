@@ -113,7 +113,7 @@ func TestProbeSays(t *testing.T) {
 			continue
 		}
 		for _, w := range c.want {
-			if !strings.Contains(text, w) {
+			if !strings.HasSuffix(text, ".") || !strings.Contains(text, w) {
 				t.Errorf("%s: %q does not say %q", c.name, text, w)
 			}
 			if !strings.Contains(err.Error(), w) {
@@ -148,7 +148,7 @@ func TestProbeDriver(t *testing.T) {
 		t.Errorf("a driver that does not work: %+v", found)
 	}
 	delete(f.objects, "libcuda.so.1")
-	if found := probe(fakeLoader{f}, Options{}, true); found.Driver.Path != "" || len(found.Missing) != 1 || !strings.Contains(found.Missing[0], "no CUDA driver") {
+	if found := probe(fakeLoader{f}, Options{}, true); found.Driver.Path != "" || len(found.Missing) != 1 || !strings.Contains(found.Missing[0], "There is no CUDA driver") {
 		t.Errorf("no driver: %+v", found)
 	}
 }
