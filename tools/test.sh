@@ -9,6 +9,10 @@ gotestsum=(go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails
 
 tools/trt/deps.sh
 
+echo "test: C++, under sanitizers; the shim with its CUDA kernels (the first time compiles for some minutes)"
+tools/trt/test-cpp.sh
+tools/trt/test-shim.sh
+
 echo "test: every package, race detector on"
 "${gotestsum[@]}" --jsonfile .cache/test.json -- -race -timeout 15m ${TEST_FLAGS:-} ./...
 
