@@ -163,6 +163,7 @@ func (a *accelerator) serve(ctx context.Context, pipeline *engine.Pipeline) erro
 		begun := time.Now()
 		var err error
 		if a.loaded != nil {
+			a.loaded.Keep(ctx)
 			select {
 			case <-ctx.Done():
 				return nil

@@ -178,6 +178,7 @@ func (f *backendFlags) openGPU(ctx context.Context, opened *openedModel, batch i
 	if err != nil {
 		return nil, errors.Join(err, machine.Close())
 	}
+	g.Keep(ctx)
 	return g, nil
 }
 

@@ -127,6 +127,15 @@ func measureMemory(t *testing.T, precision string) {
 	if limit := weights + 320<<20; rss > limit {
 		t.Errorf("RSS is %d MB, more than the weights and 320 MB: %d MB", rss>>20, limit>>20)
 	}
+	// Another backend takes over: the weights go back to the system, the arena of intermediate tensors stays.
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left := memory(t, "VmRSS")
+	t.Logf("%s: RSS %d MB after closing", precision, left>>20)
+	if limit := int64(320 << 20); left > limit {
+		t.Errorf("RSS is %d MB after closing, more than %d MB", left>>20, limit>>20)
+	}
 }
 
 // memory is a figure of /proc/self/status, bytes.

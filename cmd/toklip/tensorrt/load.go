@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/toklip/toklip/engine"
@@ -31,9 +32,12 @@ type Loaded struct {
 	*Backend
 
 	Device   string // what it runs on, for people
-	kernels  bool
 	Networks []Network
 	Report   model.Report // against the model's reference
+
+	kernels bool
+	keep    func(context.Context)
+	once    sync.Once
 }
 
 // OnGPU reports whether pre-processing and codebook search run on the GPU, too.
@@ -85,14 +89,19 @@ func (m *Machine) Load(ctx context.Context, s Source, run RunOptions) (_ *Loaded
 		return nil, err
 	}
 	l.streams[0].fresh.Store(true) // it has seen the reference's pictures
-	m.keep(ctx, cache, networks, l.Report)
+	l.keep = func(ctx context.Context) { m.keep(ctx, cache, networks, l.Report) }
 	m.log.Info("engines loaded and judged", "precision", s.Precision, "load", loaded.Sub(begun).Round(time.Millisecond),
 		"judge", time.Since(loaded).Round(time.Millisecond), "agreement", l.Report.String(), "passed", l.Report.Passed)
 	if err = l.Report.Err(); err != nil {
+		l.Keep(ctx)
 		return nil, err
 	}
 	return l, nil
 }
+
+// Keep writes the report beside the engines, the first time it is called. It may take long on a busy disk, so that whoever
+// serves with the engines begins to do so first.
+func (l *Loaded) Keep(ctx context.Context) { l.once.Do(func() { l.keep(ctx) }) }
 
 // floors are those asked for, where none is the precision's own.
 func (r RunOptions) floors(precision string) model.Floors {
@@ -228,8 +237,13 @@ func judge(ctx context.Context, ref *model.Reference, p *trt.Pipeline, encoder *
 	return model.Judge(ref, got, floors)
 }
 
+// keepWithin is how long a report waits for others that build the same engine.
+const keepWithin = 5 * time.Second
+
 // keep writes the report beside the engines. That it cannot is no reason not to run them.
 func (m *Machine) keep(ctx context.Context, cache *enginecache.Cache, networks []Network, report model.Report) {
+	ctx, cancel := context.WithTimeout(ctx, keepWithin)
+	defer cancel()
 	text, err := json.Marshal(report)
 	for _, n := range networks {
 		if err == nil {
