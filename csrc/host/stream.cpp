@@ -34,7 +34,16 @@ bool HostEvent::await(uint64_t target) const {
   return !device_.lost_;
 }
 
-HostStream::HostStream(HostDevice &device) : device_(device), thread_(&HostStream::run, this) {}
+namespace {
+
+constexpr size_t kUsual = 1024;  // pieces of work that wait; more are possible, but are allocated then
+
+}  // namespace
+
+HostStream::HostStream(HostDevice &device) : device_(device) {
+  pending_.reserve(kUsual);
+  thread_ = std::thread(&HostStream::run, this);
+}
 
 HostStream::~HostStream() {
   stop();
@@ -153,6 +162,7 @@ void HostStream::enqueue(const HostWork &work) {
 // Takes over all that is pending at once: two vectors take turns, and nothing is allocated once they are large enough.
 void HostStream::run() {
   std::vector<HostWork> works;
+  works.reserve(kUsual);
   for (;;) {
     {
       std::unique_lock<std::mutex> lock(mutex_);

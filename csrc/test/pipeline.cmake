@@ -11,3 +11,8 @@ endfunction()
 toklip_pipeline_program(pipeline_test pipeline_test.cpp pipeline_bench.cpp)
 toklip_pipeline_program(pipeline_faults_test pipeline_faults_test.cpp pipeline_bench.cpp count_news.cpp)
 toklip_pipeline_program(pipeline_threads_test pipeline_threads_test.cpp pipeline_bench.cpp)
+toklip_pipeline_program(core_test core_test.cpp)
+
+add_executable(toklip_abi_test abi_test.cpp small_model.cpp)
+target_link_libraries(toklip_abi_test PRIVATE toklip_options toklip_trt_test)
+add_test(NAME abi_test COMMAND toklip_abi_test)

@@ -98,11 +98,15 @@ bool use(Bench &b, toklip_trt_code code) {
   return failed;
 }
 
+// Each way of each choice at least once, in four setups.
 std::vector<Setup> some_setups() {
-  std::vector<Setup> out;
-  for (const Setup &s : all_setups()) {
-    if (s.latents && s.integrated == s.kernels_on_device && (s.encoder || s.graphs)) out.push_back(s);
-  }
+  std::vector<Setup> out(4);
+  out[1].in_flight = 2;
+  out[1].kernels_on_device = out[1].integrated = true;
+  out[2].in_flight = 2;
+  out[2].graphs = false;
+  out[3].encoder = false;
+  out[3].kernels_on_device = true;
   return out;
 }
 
@@ -133,7 +137,7 @@ void out_of_memory_anywhere() {
       faults++;
     }
   }
-  EXPECT(faults > 1000);
+  EXPECT(faults > 500);
 }
 
 // The device lost at each call in turn: from then on every call fails with the same error, and all can be freed.
