@@ -19,7 +19,7 @@ import (
 // not all be in memory.
 const (
 	grids        = 4
-	measureParts = 4
+	measureParts = 8
 )
 
 // Files beside the graphs.
