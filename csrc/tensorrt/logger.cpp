@@ -6,6 +6,9 @@ namespace toklip {
 namespace tensorrt {
 namespace {
 
+// Characters of warnings after which no more are kept.
+constexpr size_t kWarnings = 500;
+
 thread_local LogScope *current_scope = nullptr;
 
 using Severity = nvinfer1::ILogger::Severity;
@@ -65,7 +68,9 @@ LogScope::~LogScope() {
 void LogScope::take(Severity severity, const char *text) {
   toklip_trt_severity level = severity_of(severity);
   if (level == TOKLIP_TRT_LOG_ERROR && error_.empty()) error_ = text;
-  if (level == TOKLIP_TRT_LOG_WARNING && warning_.empty()) warning_ = text;
+  if (level == TOKLIP_TRT_LOG_WARNING && warnings_.size() < kWarnings && warnings_.find(text) == std::string::npos) {
+    warnings_ += (warnings_.empty() ? "" : "; ") + std::string(text);
+  }
   log_.add(level, text);
 }
 
@@ -73,7 +78,7 @@ std::string LogScope::reason() const {
   Logger &logger = Logger::instance();
   std::lock_guard<std::mutex> lock(logger.mutex_);
   if (!error_.empty()) return error_;
-  if (!warning_.empty()) return warning_;
+  if (!warnings_.empty()) return warnings_;
   return "TensorRT gave no reason";
 }
 

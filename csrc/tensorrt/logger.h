@@ -40,7 +40,7 @@ class LogScope {
   LogScope &operator=(const LogScope &) = delete;
 
   // What TensorRT said went wrong: the first error, since later ones only repeat that something failed, often as
-  // a missing driver; else the first warning, which in 8.x is all there is.
+  // a missing driver; else the warnings, which in 8.x are all there is.
   std::string reason() const;
 
  private:
@@ -49,7 +49,7 @@ class LogScope {
 
   Log &log_;
   LogScope *outer_;  // of the same thread
-  std::string error_, warning_;
+  std::string error_, warnings_;
 };
 
 }  // namespace tensorrt
