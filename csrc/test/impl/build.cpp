@@ -39,7 +39,9 @@ class TestBuild final : public Build {
     made_.onnx_hash = hash_of(onnx);
     const std::vector<std::string> operators = node_operators(onnx);
     enter("checking the network", 0.1);
-    { const OrtNetwork network(ort_, onnx_); }
+    {
+      const OrtNetwork network(ort_, onnx_);
+    }
     obey(orders_->take("build"));
     enter("writing the plan", 0.9);
     log_.add(TOKLIP_TRT_LOG_INFO, text("built a plan of %zu layers", operators.size()));
