@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/toklip/toklip/capture/capturetest"
+	"github.com/toklip/toklip/trt"
+	"github.com/toklip/toklip/trt/trttest"
 )
 
 // readmeCommands are the commands in README's shell blocks, without their comments.
@@ -36,7 +38,7 @@ func readmeCommands(t *testing.T, root string) []string {
 }
 
 // TestREADME runs every command that the README tells a user to type, in its order. What it changes: the model is a tiny one, the
-// broker's port a free one, what would run on is ended. A command that it does not know fails it.
+// broker's port a free one, what needs a GPU has the implementation for tests instead, what would run on is ended. A command that it does not know fails it.
 func TestREADME(t *testing.T) {
 	toklip, _ := programs(t)
 	root, err := capturetest.Root()
@@ -63,7 +65,8 @@ func TestREADME(t *testing.T) {
 			t.Errorf("%s: %v\n%s", line, err, out)
 		}
 	}
-	must("bin/toklip model synth --preset tiny --precision fp32,int8 --out models/toklip-s-256")
+	must("bin/toklip model synth --preset tiny --precision fp32,fp16,int8 --out models/toklip-s-256")
+	onTest := trt.ShimVariable + "=" + trttest.Shim(t) + " " + trt.AllowTestVariable + "=1 "
 
 	port := freePort(t)
 	demo := start(t, toklip, "run", "--demo", "--listen", "127.0.0.1:"+port)
@@ -93,6 +96,8 @@ func TestREADME(t *testing.T) {
 			if out, _ := shell(line); !strings.Contains(out, "ONNX Runtime") { // may find things missing
 				t.Errorf("%s: %s", line, out)
 			}
+		case strings.HasPrefix(line, "bin/toklip engine "), strings.Contains(line, "--backend tensorrt"):
+			must(onTest + line) // no GPU here
 		case strings.HasPrefix(line, "bin/toklip "):
 			must(line)
 		default:
