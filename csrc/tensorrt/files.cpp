@@ -46,7 +46,7 @@ bool exists(const std::string &path) { return access(path.c_str(), F_OK) == 0; }
 void check_readable(const std::string &path) {
   Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.number() < 0) fail_file("read", path, errno);
-  struct stat info {};
+  struct stat info{};
   if (fstat(file.number(), &info) != 0) fail_file("read", path, errno);
   if (!S_ISREG(info.st_mode)) throw Error(TOKLIP_TRT_FILE, "read " + path + ": it is not a file.");
 }
