@@ -31,6 +31,9 @@ const patience = 60 * time.Second
 // promised is how long the daemon may take to end after SIGTERM.
 const promised = 5 * time.Second
 
+// flagsVariable may hold flags of go build for the daemon, such as -race: then a race in it fails the tests.
+const flagsVariable = "TOKLIP_E2E_BUILD_FLAGS"
+
 var made struct {
 	sync.Once
 	dir, toklip, model, broker string
@@ -58,7 +61,8 @@ func programs(t *testing.T) (toklip, model string) {
 				return err
 			}
 			made.toklip, made.model = filepath.Join(made.dir, "toklip"), filepath.Join(made.dir, "tiny")
-			if out, err := exec.Command("go", "build", "-o", made.toklip, "github.com/toklip/toklip/cmd/toklip").CombinedOutput(); err != nil {
+			build := append([]string{"build", "-o", made.toklip}, strings.Fields(os.Getenv(flagsVariable))...)
+			if out, err := exec.Command("go", append(build, "github.com/toklip/toklip/cmd/toklip")...).CombinedOutput(); err != nil {
 				return fmt.Errorf("build toklip: %w\n%s", err, out)
 			}
 			synth := exec.Command(made.toklip, "model", "synth", "--preset", "tiny", "--no-text", "--precision", "fp32,fp16,int8", "--out", made.model)
@@ -281,6 +285,9 @@ func launch(t *testing.T, env []string, name string, args ...string) *daemon {
 	t.Cleanup(func() {
 		_ = d.Process.Kill() // it may have ended
 		<-d.ended
+		if strings.Contains(d.out.String(), "WARNING: DATA RACE") {
+			t.Error("a data race")
+		}
 		if t.Failed() {
 			t.Logf("%s %v wrote:\n%s", filepath.Base(name), args, d.out)
 		}
