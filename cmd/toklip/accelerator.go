@@ -284,7 +284,7 @@ func (a *accelerator) swap(ctx context.Context, from, to engine.Backend) error {
 		return errors.Join(err, to.Close())
 	}
 	select { // the old one's last error is none of the new one's
-	case _ = <-a.failed:
+	case <-a.failed:
 	default:
 	}
 	a.changed()
@@ -321,7 +321,7 @@ func (a *accelerator) fallBack(ctx context.Context, cause error) {
 	}
 	a.reset()
 	select {
-	case _ = <-a.failed:
+	case <-a.failed:
 	default:
 	}
 }

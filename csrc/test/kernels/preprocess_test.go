@@ -304,7 +304,7 @@ func TestRefusedFrames(t *testing.T) {
 			_, err := c.preprocess(64, false, false, halves, halves, bad.picture)
 			var r refusal
 			if !errors.As(err, &r) || r.code != invalid || !strings.Contains(r.message, bad.want) {
-				t.Errorf("%+v: %v, want %q", bad.picture.pixels, err, bad.want)
+				t.Errorf("%+v: %v, want %q", bad.pixels, err, bad.want)
 			}
 		}
 	})
