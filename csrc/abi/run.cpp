@@ -1,6 +1,7 @@
 #include "abi/run.h"
 
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -137,7 +138,7 @@ void run_engine(std::shared_ptr<Device> shared_device, std::shared_ptr<Engine> s
   run->done = device.new_event();
 
   // From here on the device uses the memory, whatever fails.
-  std::unique_ptr<Error> failed;
+  std::exception_ptr failed;
   try {
     for (const Bound &b : run->inputs) {
       std::memcpy(b.pinned.host(), b.tensor->data, b.tensor->size);
@@ -145,8 +146,8 @@ void run_engine(std::shared_ptr<Device> shared_device, std::shared_ptr<Engine> s
     }
     run->context->enqueue(*run->stream);
     for (const Bound &b : run->outputs) run->stream->copy(b.pinned.host(), b.own.device(), b.tensor->size);
-  } catch (const Error &e) {
-    failed = std::make_unique<Error>(e);
+  } catch (...) {
+    failed = std::current_exception();
   }
   try {
     run->stream->record(*run->done);
@@ -154,10 +155,10 @@ void run_engine(std::shared_ptr<Device> shared_device, std::shared_ptr<Engine> s
   } catch (const Error &e) {
     // A lost device uses nothing any more; of one that hangs nobody knows.
     if (e.code() != TOKLIP_TRT_DEVICE_LOST) leak(std::move(run));
-    if (failed != nullptr) throw *failed;
+    if (failed != nullptr) std::rethrow_exception(failed);
     throw;
   }
-  if (failed != nullptr) throw *failed;
+  if (failed != nullptr) std::rethrow_exception(failed);
   for (const Bound &b : run->outputs) std::memcpy(b.tensor->data, b.pinned.host(), b.tensor->size);
 }
 

@@ -67,16 +67,15 @@ typedef enum toklip_trt_code {
   TOKLIP_TRT_WRONG_VERSION = 4, /* TensorRT is there, of a family or version this object cannot drive */
   TOKLIP_TRT_NO_DEVICE = 5,     /* no driver, or no GPU it can use */
   TOKLIP_TRT_OUT_OF_MEMORY = 6, /* of the host or the GPU; the handle stays usable */
-  TOKLIP_TRT_DEVICE_LOST =
-      7, /* a CUDA error that sticks: every handle of the device is dead, see toklip_trt_device_reset */
-  TOKLIP_TRT_TIMEOUT = 8,      /* the GPU did not finish in time; the pipeline is dead */
-  TOKLIP_TRT_BAD_PLAN = 9,     /* a plan that is damaged, foreign or of another version */
-  TOKLIP_TRT_BAD_MODEL = 10,   /* an ONNX file that TensorRT refuses; the message is its first error */
-  TOKLIP_TRT_UNSUPPORTED = 11, /* this TensorRT or GPU cannot do what an option asks for */
-  TOKLIP_TRT_CANCELLED = 12,   /* by toklip_trt_build_cancel */
-  TOKLIP_TRT_BUSY = 13,        /* the handle still has users, or all batches are under way */
-  TOKLIP_TRT_FILE = 14,        /* a file cannot be read or written; the message has path and reason */
-  TOKLIP_TRT_INTERNAL = 15     /* anything else; the message is the first error that was logged */
+  TOKLIP_TRT_DEVICE_LOST = 7,   /* a CUDA error that sticks: all of the device's handles are dead, see device_reset */
+  TOKLIP_TRT_TIMEOUT = 8,       /* the GPU did not finish in time; the pipeline is dead */
+  TOKLIP_TRT_BAD_PLAN = 9,      /* a plan that is damaged, foreign or of another version */
+  TOKLIP_TRT_BAD_MODEL = 10,    /* an ONNX file that TensorRT refuses; the message is its first error */
+  TOKLIP_TRT_UNSUPPORTED = 11,  /* this TensorRT or GPU cannot do what an option asks for */
+  TOKLIP_TRT_CANCELLED = 12,    /* by toklip_trt_build_cancel */
+  TOKLIP_TRT_BUSY = 13,         /* the handle still has users, or all batches are under way */
+  TOKLIP_TRT_FILE = 14,         /* a file cannot be read or written; the message has path and reason */
+  TOKLIP_TRT_INTERNAL = 15      /* anything else; the message is the first error that was logged */
 } toklip_trt_code;
 
 TOKLIP_TRT_API toklip_trt_code toklip_trt_error_code(const toklip_trt_error *error);
@@ -116,8 +115,7 @@ typedef struct toklip_trt_library_info {
   char path[512]; /* of the TensorRT library that was opened */
   int32_t major, minor, patch, build;                  /* of the library; build is 0 where it does not tell */
   int32_t headers_major, headers_minor, headers_patch; /* of what this object was compiled with */
-  char kernels
-      [128]; /* GPU architectures whose kernels are inside, such as "sm_72 sm_87"; empty: none, the CPU does their work */
+  char kernels[128]; /* GPUs whose kernels are inside, such as "sm_72 sm_87"; empty: none, the CPU does their work */
 } toklip_trt_library_info;
 
 TOKLIP_TRT_API void toklip_trt_library_describe(const toklip_trt_library *library, toklip_trt_library_info *out);
