@@ -14,8 +14,9 @@ type Engine struct {
 	library *Library
 	cleanup runtime.Cleanup
 	users   int // pipelines; guarded by library.mu
+	number  int // of engines loaded before it
 
-	mu     sync.Mutex     // locked before library.mu
+	mu     sync.Mutex     // locked before library.mu; of two engines, the one of the lower number first
 	handle unsafe.Pointer // nil once closed
 }
 
@@ -35,13 +36,14 @@ func (l *Library) Load(plan []byte, dlaCore int) (*Engine, error) {
 	if l.handle == nil {
 		return nil, closed(op)
 	}
-	e := &Engine{library: l}
+	e := &Engine{library: l, number: l.loaded}
 	var handle unsafe.Pointer // a variable of its own: C must not see the rest of e
 	if err := l.result(op, l.api.engineLoad(l.handle, plan, dla, &handle)); err != nil {
 		return nil, err
 	}
 	e.handle = handle
 	l.engines++
+	l.loaded++
 	e.cleanup = watch(e, l.ring, "engine", caller())
 	return e, nil
 }

@@ -93,6 +93,7 @@ type Library struct {
 	builds    int
 	engines   int
 	pipelines int
+	loaded    int // engines so far, closed ones included
 	cleanup   runtime.Cleanup
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 )
@@ -92,6 +93,7 @@ func (l *Library) NewPipeline(o PipelineOptions) (*Pipeline, error) {
 	if o.Encoder != nil && o.Encoder != o.Tokenizer {
 		engines = append(engines, o.Encoder)
 	}
+	slices.SortFunc(engines, func(a, b *Engine) int { return a.number - b.number })
 	for _, e := range engines {
 		e.mu.Lock()
 		defer e.mu.Unlock()

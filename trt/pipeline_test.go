@@ -117,6 +117,45 @@ func TestPipelineOptions(t *testing.T) {
 	}
 }
 
+// TestPipelinesOfTheSameEngines makes two pipelines at once of two engines in opposite roles: neither may hold the engine that the
+// other waits for.
+func TestPipelinesOfTheSameEngines(t *testing.T) {
+	f := newFake(t)
+	lib := f.openLibrary(Options{})
+	one := f.options(lib, 1)
+	other := one
+	other.Tokenizer, other.Encoder = one.Encoder, one.Tokenizer
+	made := make(chan error, 2)
+	make := func(o PipelineOptions) {
+		p, err := lib.NewPipeline(o)
+		if err == nil {
+			err = p.Close()
+		}
+		made <- err
+	}
+	one.Tokenizer.mu.Lock() // both come to wait for it, in this order
+	go make(one)
+	time.Sleep(20 * time.Millisecond)
+	go make(other)
+	time.Sleep(20 * time.Millisecond)
+	one.Tokenizer.mu.Unlock()
+	for range 2 {
+		select {
+		case err := <-made:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("they wait for each other")
+		}
+	}
+	for _, e := range []*Engine{one.Tokenizer, one.Encoder} {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestProcess(t *testing.T) {
 	f := newFake(t)
 	p := f.newPipeline(1)
