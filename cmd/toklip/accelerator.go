@@ -283,10 +283,7 @@ func (a *accelerator) swap(ctx context.Context, from, to engine.Backend) error {
 		a.mu.Unlock()
 		return errors.Join(err, to.Close())
 	}
-	select { // the old one's last error is none of the new one's
-	case <-a.failed:
-	default:
-	}
+	a.forgetFailure() // the old one's last error is none of the new one's
 	a.changed()
 	if err := from.Close(); err != nil {
 		a.log.Warn("the backend before was not closed in order", "error", err)
@@ -320,10 +317,7 @@ func (a *accelerator) fallBack(ctx context.Context, cause error) {
 		a.log.Warn("TensorRT was not closed in order", "error", err)
 	}
 	a.reset()
-	select {
-	case <-a.failed:
-	default:
-	}
+	a.forgetFailure()
 }
 
 // reset gives TensorRT a fresh context of the GPU.
@@ -340,6 +334,15 @@ func (a *accelerator) backendFailed(err error) {
 		case a.failed <- err:
 		default:
 		}
+	}
+}
+
+// forgetFailure drops an error of a backend that no longer serves.
+func (a *accelerator) forgetFailure() {
+	select {
+	case err := <-a.failed:
+		a.log.Debug("error of a backend that was replaced", "error", err)
+	default:
 	}
 }
 
