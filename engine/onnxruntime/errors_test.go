@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/onnxruntime"
+	"github.com/toklip/toklip/model/onnx"
 )
 
 // openChild is set for a process that opens one file and prints what happened: a
@@ -235,5 +237,26 @@ func TestRunErrors(t *testing.T) {
 	}
 	if err := run(context.Background(), m.Encoder, ids, "ids", "embedding"); err != nil {
 		t.Errorf("a good run after the bad ones: %v", err)
+	}
+}
+
+// TestRunOutputWithoutDimensions: the binding makes no tensor of a single number, and leaves something behind that must not be freed.
+func TestRunOutputWithoutDimensions(t *testing.T) {
+	g := onnx.NewGraph("net")
+	x := g.Input("x", onnx.Float32, onnx.Fixed(3))
+	g.Output(g.Op("Abs", "rows", []string{x}), onnx.Float32, onnx.Fixed(3))
+	g.Output(g.Op("ReduceMax", "most", []string{x}, onnx.Int("keepdims", 0)), onnx.Float32)
+	file := filepath.Join(t.TempDir(), "net.onnx")
+	if _, err := g.WriteFile(file); err != nil {
+		t.Fatal(err)
+	}
+	in := []map[string]onnxruntime.Tensor{{"x": {Shape: []int64{3}, Float32: []float32{1, -2, 3}}}}
+	r := openRuntime(t)
+	if _, err := r.Run(t.Context(), file, in, []string{"rows", "most"}, onnxruntime.Options{}); err == nil || !strings.Contains(err.Error(), "shape") {
+		t.Errorf("error %v", err)
+	}
+	got, err := r.Run(t.Context(), file, in, []string{"rows"}, onnxruntime.Options{})
+	if err != nil || !slices.Equal(got[0]["rows"].Float32, []float32{1, 2, 3}) {
+		t.Errorf("afterwards: %v, %v", got, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 
@@ -180,9 +181,7 @@ func runOnce(session *ort.DynamicAdvancedSession, names []string, in map[string]
 	defer func() {
 		defer pins.Unpin()
 		for _, v := range values {
-			if v != nil {
-				err = errors.Join(err, v.Destroy())
-			}
+			err = errors.Join(err, v.Destroy())
 		}
 	}()
 	for _, name := range names {
@@ -198,7 +197,12 @@ func runOnce(session *ort.DynamicAdvancedSession, names []string, in map[string]
 	}
 	out := make([]ort.Value, len(outputs))
 	err = session.Run(values, out)
-	values = append(values, out...)
+	for _, v := range out {
+		// An output that the binding could not read, such as one without dimensions, is an interface with a nil pointer in it.
+		if v != nil && !reflect.ValueOf(v).IsNil() {
+			values = append(values, v)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
