@@ -120,6 +120,27 @@ func TestTypes(t *testing.T) {
 	}
 }
 
+// TestTypesOfDamagedNodes: a node without what its operator gives or takes makes nothing panic, and what is not known is no mistake.
+func TestTypesOfDamagedNodes(t *testing.T) {
+	ops := append([]string{"Cast", "Gather", "ArgMax", "TopK", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeMatMul", "Unknown"}, sameType...)
+	for op := range firstType {
+		ops = append(ops, op)
+	}
+	for _, op := range ops {
+		for _, n := range []Node{{Op: op}, {Op: op, Inputs: []string{"x"}}, {Op: op, Outputs: []string{"y"}}, {Op: op, Inputs: []string{""}, Outputs: []string{"y", "z"}}} {
+			m := &Model{Inputs: []ValueInfo{{"x", Float32, nil}}, Nodes: []Node{n}}
+			if types, err := m.Types(); err == nil && types["x"] != Float32 {
+				t.Errorf("%+v: %v", n, types)
+			}
+		}
+	}
+	m := &Model{Initializers: []Tensor{{Name: "zero", Type: Int8}}, Nodes: []Node{
+		{Op: "Unknown", Outputs: []string{"x"}}, {Op: "DequantizeLinear", Inputs: []string{"x", "s", "zero"}, Outputs: []string{"y"}}}}
+	if types, err := m.Types(); err != nil || types["y"] != Float32 {
+		t.Errorf("%v, %v", types, err)
+	}
+}
+
 // FuzzPatch: nothing makes a change panic, and what comes of it can be read.
 func FuzzPatch(f *testing.F) {
 	good, err := example(&testing.T{}, f.TempDir()).Encode()

@@ -42,7 +42,7 @@ func outputTypes(n Node, in []DType) ([]DType, error) {
 		}
 		return nil
 	}
-	if len(in) == 0 {
+	if len(in) == 0 || len(out) == 0 {
 		return out, nil
 	}
 	if slices.Contains(sameType, n.Op) {
@@ -70,10 +70,7 @@ func outputTypes(n Node, in []DType) ([]DType, error) {
 	case "ArgMax":
 		return all(Int64), nil
 	case "TopK":
-		if len(out) > 1 {
-			out[1] = Int64
-		}
-		out[0] = in[0]
+		all(Int64)[0] = in[0]
 		return out, each(1, Int64)
 	case "QuantizeLinear":
 		t := Uint8
@@ -88,8 +85,10 @@ func outputTypes(n Node, in []DType) ([]DType, error) {
 		if err := want(0, Int8, Uint8); err != nil {
 			return nil, err
 		}
-		if err := want(2, in[0]); err != nil {
-			return nil, err
+		if in[0] != 0 {
+			if err := want(2, in[0]); err != nil {
+				return nil, err
+			}
 		}
 		return all(Float32), want(1, Float32)
 	case "DynamicQuantizeMatMul":
