@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,19 +85,25 @@ func describeTOML(err error) error {
 
 // validate finds values that no importer writes.
 func (m *Manifest) validate() error {
-	positive := []struct {
+	// The bounds are far above any model's, and far below where products of a few of them would overflow.
+	const large, larger = 1 << 14, 1 << 20
+	numbers := []struct {
 		key   string
 		value int
+		most  int
 	}{
-		{"format_version", m.FormatVersion},
-		{"image.size", m.Image.Size}, {"tokens.rows", m.Tokens.Rows}, {"tokens.cols", m.Tokens.Cols},
-		{"tokens.codebook", m.Tokens.Codebook}, {"tokens.codebook_dim", m.Tokens.CodebookDim}, {"tokens.bits", m.Tokens.Bits},
-		{"encoder.feature_dim", m.Encoder.FeatureDim}, {"encoder.embedding_dim", m.Encoder.EmbeddingDim},
-		{"encoder.depth", m.Encoder.Depth}, {"encoder.heads", m.Encoder.Heads},
+		{"format_version", m.FormatVersion, FormatVersion},
+		{"image.size", m.Image.Size, 1 << 12}, {"tokens.rows", m.Tokens.Rows, large}, {"tokens.cols", m.Tokens.Cols, large},
+		{"tokens.codebook", m.Tokens.Codebook, larger}, {"tokens.codebook_dim", m.Tokens.CodebookDim, large}, {"tokens.bits", m.Tokens.Bits, 32},
+		{"encoder.feature_dim", m.Encoder.FeatureDim, large}, {"encoder.embedding_dim", m.Encoder.EmbeddingDim, large},
+		{"encoder.depth", m.Encoder.Depth, large}, {"encoder.heads", m.Encoder.Heads, large},
 	}
-	for _, p := range positive {
-		if p.value < 1 {
-			return fmt.Errorf("%s = %d: must be at least 1", p.key, p.value)
+	for _, n := range numbers {
+		if n.value < 1 {
+			return fmt.Errorf("%s = %d: must be at least 1", n.key, n.value)
+		}
+		if n.value > n.most {
+			return fmt.Errorf("%s = %d: must be at most %d", n.key, n.value, n.most)
 		}
 	}
 	if m.Tokens.Bits != bitsFor(m.Tokens.Codebook) {
@@ -108,8 +115,11 @@ func (m *Manifest) validate() error {
 		return fmt.Errorf(`image.resize = %q: must be "squash", "shortest" or "longest"`, m.Image.Resize)
 	}
 	for i, s := range m.Image.Std {
-		if !(s > 0) { // NaN too
+		if !(s > 0) || math.IsInf(s, 0) { // NaN too
 			return fmt.Errorf("image.std[%d] = %v: must be above 0", i, s)
+		}
+		if v := m.Image.Mean[i]; math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("image.mean[%d] = %v: must be a number", i, v)
 		}
 	}
 	for _, h := range []struct{ key, value string }{
