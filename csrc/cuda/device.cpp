@@ -1,5 +1,7 @@
 #include "cuda/device.h"
 
+#include <cstring>
+
 #include "cuda/stream.h"
 
 namespace toklip {
@@ -97,11 +99,14 @@ void CudaDevice::release(Memory memory, void *host, void *device, size_t) noexce
 std::unique_ptr<Stream> CudaDevice::new_stream() { return std::make_unique<CudaStream>(*this); }
 std::unique_ptr<Event> CudaDevice::new_event() { return std::make_unique<CudaEvent>(*this); }
 
-// The copy goes through the null stream, for which the streams of ours do not wait: they are non-blocking.
+// The copy goes through the null stream, for which the streams of ours do not wait: they are non-blocking. So it must have
+// ended on return, and the driver promises that for pinned memory alone: of other memory it may return once it has a copy
+// of its own, and a kernel of ours could be quicker than the rest of the way.
 void CudaDevice::write(void *device, const void *host, size_t size) {
   if (size == 0) return;
-  check_alive();
-  check(driver_->copy_to_device(device_address(device), host, size), "copy to the GPU");
+  const Buffer pinned = allocate(Memory::kPinned, size);
+  std::memcpy(pinned.host(), host, size);
+  check(driver_->copy_to_device(device_address(device), pinned.host(), size), "copy to the GPU");
 }
 
 void CudaDevice::check(CUresult result, const char *what) {

@@ -286,6 +286,9 @@ EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *address, void *host, u
 }
 EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t size) {
   BEGIN("cuMemcpyHtoD_v2");
+  // Of memory that is not pinned the driver may return before the copy has ended, for which streams that do not block do
+  // not wait.
+  if (!alive("host memory", from)) return kInvalidValue;
   std::memcpy(pointer(to), from, size);
   return 0;
 }
