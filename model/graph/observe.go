@@ -52,7 +52,8 @@ func (r *Ranges) Observe(file []byte) (*Observed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(m.Inputs) != 1 || len(m.Inputs[0].Shape) < 2 || m.Inputs[0].Shape[1].Size < 1 {
+	const large = 1 << 28 // tokens, or a side of weights: more is in no model, and products would overflow
+	if len(m.Inputs) != 1 || len(m.Inputs[0].Shape) < 2 || m.Inputs[0].Shape[1].Size < 1 || m.Inputs[0].Shape[1].Size > large {
 		return nil, fmt.Errorf("observe graph %q: it has not one input [batch, tokens, ...]", m.Graph)
 	}
 	tokens := m.Inputs[0].Shape[1].Size
@@ -77,7 +78,7 @@ func (r *Ranges) Observe(file []byte) (*Observed, error) {
 			continue
 		}
 		w := weights[n.Inputs[1]]
-		if len(w.Shape) != 2 {
+		if len(w.Shape) != 2 || w.Shape[0] < 1 || w.Shape[0] > large {
 			return nil, fmt.Errorf("observe graph %q: the weights of %q are no constant matrix", m.Graph, name)
 		}
 		at := "observed/" + name
@@ -126,11 +127,6 @@ func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
 		return fmt.Errorf("%d outputs came of %d observed", len(outputs), len(o.linears))
 	}
 	for i, name := range o.linears {
-		s := r.seen[name]
-		if s == nil {
-			s = &seen{}
-			r.seen[name] = s
-		}
 		for _, v := range outputs[i] {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 				return fmt.Errorf("the input of %s holds %v", name, v)
@@ -138,6 +134,11 @@ func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
 		}
 		if len(outputs[i]) == 0 {
 			return fmt.Errorf("nothing came of the input of %s", name)
+		}
+		s := r.seen[name]
+		if s == nil {
+			s = &seen{}
+			r.seen[name] = s
 		}
 		s.largest = append(s.largest, outputs[i]...)
 		s.count += o.counts[i]

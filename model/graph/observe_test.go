@@ -243,6 +243,60 @@ func TestPadding(t *testing.T) {
 	closeTo(t, "padded embedding", got[32]["embedding"], got[1]["embedding"], a.Dim, 1e-6, 0.999999)
 }
 
+// TestObserveRefusesSizes: shapes of a damaged graph multiply to nothing that a slice is cut by.
+func TestObserveRefusesSizes(t *testing.T) {
+	for _, c := range []struct {
+		tokens, rows int64
+		want         string
+	}{
+		{16, 4, ""},
+		{16, -4, "are no constant matrix"},
+		{16, 1 << 62, "are no constant matrix"},
+		{1 << 62, 4, "has not one input"},
+	} {
+		g := onnx.NewGraph("encoder")
+		x := g.Input("ids", onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(c.tokens), onnx.Fixed(4))
+		g.Output(g.Op("Abs", "y", []string{x}), onnx.Float32, onnx.Symbol("batch"), onnx.Fixed(c.tokens), onnx.Fixed(4))
+		file, err := g.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err = onnx.Patch{ // which does not look at shapes
+			Initializers: []onnx.Tensor{{Name: "w", Type: onnx.Float32, Shape: []int64{c.rows, 1}, File: "w.data"}},
+			Nodes:        []onnx.Node{{Op: "MatMul", Name: "blocks.0/attn/qkv" + matmul, Inputs: []string{"y", "w"}, Outputs: []string{"z"}}},
+		}.Apply(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = mustRanges(t).Observe(file)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%d tokens, %d rows: %v", c.tokens, c.rows, err)
+		}
+	}
+}
+
+// TestRangesAfterAnError: what an error left behind is no range.
+func TestRangesAfterAnError(t *testing.T) {
+	r := mustRanges(t)
+	o := &Observed{linears: []string{"a"}, counts: []int64{1}}
+	for _, bad := range [][]float32{{}, {float32(math.NaN())}} {
+		if err := r.Add(o, [][]float32{bad}); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+		if found := r.Found(); len(found) != 0 {
+			t.Errorf("found %v", found)
+		}
+	}
+}
+
+func TestScaleOfAlmostNothing(t *testing.T) {
+	for most, want := range map[float32]float32{0: 1, -1: 1, math.SmallestNonzeroFloat32: 1, 127: 1, 254: 2} {
+		if got := scaleOf(most); got != want {
+			t.Errorf("of %g: %g, want %g", most, got, want)
+		}
+	}
+}
+
 func mustRanges(t *testing.T) *Ranges {
 	t.Helper()
 	r, err := NewRanges(MethodMax)

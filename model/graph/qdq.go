@@ -62,10 +62,10 @@ func (b *builder) qdqLinear(name, key, x string, scaledRows int, scale float32) 
 
 // scaleOf is the step of an int8 value of which 127 stands for most.
 func scaleOf(most float32) float32 {
-	if !(most > 0) {
-		return 1 // always zero
+	if step := most / 127; step > 0 {
+		return step
 	}
-	return most / 127
+	return 1 // always zero, or so small that the step would be
 }
 
 func (b *builder) zeroPoint() string {
