@@ -75,7 +75,7 @@ class Event {
   // when the device was lost. For events that graphs record it has no meaning.
   virtual bool done() = 0;
   // Time on the device from earlier's last record to this one's, by a graph or not. The work of both has ended, which
-  // the caller knows from done() of an event recorded behind them. 0 if one was never recorded.
+  // the caller knows from done() of an event recorded behind them. 0 if one was never recorded, or the device cannot tell.
   virtual float microseconds_since(const Event &earlier) = 0;
 };
 

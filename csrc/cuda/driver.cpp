@@ -96,7 +96,9 @@ toklip_trt_code Driver::code_of(CUresult result) {
     case 200:  // INVALID_IMAGE
     case 209:  // NO_BINARY_FOR_GPU
     case 218:  // INVALID_PTX
+    case 221:  // JIT_COMPILER_NOT_FOUND: a library of the driver's that containers may lack
     case 222:  // UNSUPPORTED_PTX_VERSION
+    case 223:  // JIT_COMPILATION_DISABLED
     case 801:  // NOT_SUPPORTED
       return TOKLIP_TRT_UNSUPPORTED;
 

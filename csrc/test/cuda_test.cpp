@@ -86,7 +86,7 @@ void test_codes() {
     EXPECT(Driver::code_of(result) == TOKLIP_TRT_DEVICE_LOST);
   for (const int result : {3, 34, 35, 46, 100, 101, 102, 802, 803, 804})
     EXPECT(Driver::code_of(result) == TOKLIP_TRT_NO_DEVICE);
-  for (const int result : {200, 209, 218, 222, 801, 900, 901, 902, 903, 904, 905, 906, 907, 908})
+  for (const int result : {200, 209, 218, 221, 222, 223, 801, 900, 901, 902, 903, 904, 905, 906, 907, 908})
     EXPECT(Driver::code_of(result) == TOKLIP_TRT_UNSUPPORTED);
   for (const int result : {1, 400, 500, 600, 701, 800, 909, 12345})
     EXPECT(Driver::code_of(result) == TOKLIP_TRT_INTERNAL);
@@ -173,6 +173,11 @@ void test_streams() {
     stream->record(*b);
     other->wait(*b);
     EXPECT(count == 1 && b->done() && b->microseconds_since(*a) == 250);
+    // A time that cannot be told fails nothing.
+    for (const int result : {1, 600, 801}) {
+      fake().fail("cuEventElapsedTime", result, 1);
+      EXPECT(b->microseconds_since(*a) == 0);
+    }
     fake().stall(true);
     EXPECT(!b->done());
     fake().stall(false);
@@ -259,6 +264,7 @@ void test_lost() {
       fake().lose(719);
       const char *first = "(700)";
       EXPECT_ERROR(TOKLIP_TRT_DEVICE_LOST, first, event->done());
+      EXPECT_ERROR(TOKLIP_TRT_DEVICE_LOST, first, event->microseconds_since(*event));
       EXPECT_ERROR(TOKLIP_TRT_DEVICE_LOST, first, stream->record(*event));
       EXPECT_ERROR(TOKLIP_TRT_DEVICE_LOST, first, stream->wait(*event));
       EXPECT_ERROR(TOKLIP_TRT_DEVICE_LOST, first, stream->copy(memory.device(), pinned.host(), 10));
