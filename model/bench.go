@@ -144,7 +144,7 @@ func (b *bench) observe(ctx context.Context, file string, inputs []map[string]Te
 			delete(results[i], name)
 		}
 		if err := ranges.Add(o, seen); err != nil {
-			return nil, fmt.Errorf("%s: frame %d: %w", b.stage, i, err)
+			return nil, fmt.Errorf("%s: %w", b.stage, err)
 		}
 	}
 	return results, nil

@@ -14,8 +14,15 @@ import (
 	"github.com/toklip/toklip/model/graph"
 )
 
-// referenceFrames is how many of the calibration's frames become the reference set.
-const referenceFrames = 16
+// Of the frames given, one in referenceShare becomes part of the reference set, referenceFrames at most. Ranges are set by the
+// others: an encoder judged by the very frames that it was fitted to looks better than it is.
+const (
+	referenceFrames = 16
+	referenceShare  = 4
+)
+
+// fewFrames are too few to part: fewer serve for both.
+const fewFrames = 8
 
 // MaxCalibrationFrames is the most frames that [Calibrate] takes.
 const MaxCalibrationFrames = maxReferenceFrames
@@ -37,6 +44,7 @@ type CalibrateOptions struct {
 type Calibrated struct {
 	Model       string      `json:"model"`
 	Calibration Calibration `json:"calibration"`
+	HeldOut     bool        `json:"held_out"` // no frame of the new reference set took part in setting the ranges
 	// Before and After compare the int8 encoder with fp32 on the frames of the new reference set.
 	Before Report `json:"before"`
 	After  Report `json:"after"`
@@ -49,8 +57,8 @@ type Calibrated struct {
 var ErrNoInt8 = errors.New("the model has no int8 encoder for TensorRT")
 
 // Calibrate fits the int8 encoder for TensorRT in the model folder dir to the user's own frames: the fp32 model runs on them and
-// shows the range of every Linear layer's input, from which the scales of its int8 form follow. The frames (a selection, if
-// there are many) take the place of the reference set.
+// shows the range of every Linear layer's input, from which the scales of its int8 form follow. One frame in four, 16 at most, is
+// kept out of this and takes the place of the reference set; fewer than 8 frames serve for both.
 //
 // The new files get new names, and the manifest that names them is put in place in one step at the end: until then, and
 // after any error or crash, the folder is what it was. One calibration of a folder at a time. An engine that was built of
@@ -88,28 +96,23 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 		return nil, err
 	}
 	b := &bench{runner: opts.Runner, dir: dir, m: m, search: newSearcher(book, m.Tokens.CodebookDim), chunk: 4, progress: opts.Progress}
-	valid := m
-	defer func() { sweep(dir, valid) }()
+	defer sweep(dir)
 
-	// What fp32 makes of the frames, and what its Linear layers are given.
+	if err := writable(dir); err != nil {
+		return nil, err
+	}
 	frames := len(opts.Pictures) / (3 * m.Image.Size * m.Image.Size)
-	ranges, err := graph.NewRanges(opts.Method)
+	ref, ranges, fitted, err := b.observeFrames(ctx, opts.Pictures, tokenizer, encoder, opts.Method)
 	if err != nil {
 		return nil, err
 	}
-	b.begin("run fp32", 2*frames)
-	all, err := b.reference(ctx, opts.Pictures, tokenizer, []string{encoder}, ranges)
-	if err != nil {
-		return nil, err
-	}
-	ref := all.some(referenceFrames)
 	b.begin("judge before", ref.Frames)
 	before, err := b.judge(ctx, ref, "", []string{int8.File.Name}, opts.Floors)
 	if err != nil {
 		return nil, err
 	}
 
-	file, err := m.rescale(ctx, dir, int8.File.Name, ranges.Found())
+	file, err := m.rescale(ctx, dir, int8.File.Name, ranges)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +122,8 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 		return nil, err
 	}
 	if err := after.Err(); err != nil {
-		return nil, fmt.Errorf("the int8 encoder fitted to these %d frames is %w (before: %s); the folder is as it was: %s",
-			frames, err, before, opts.advice())
+		return nil, fmt.Errorf("the int8 encoder fitted to %d frames is %w (before: %s); the folder is as it was: %s",
+			fitted, err, before, opts.advice())
 	}
 	set, err := ref.save(ctx, dir, ".reference.npz")
 	if err != nil {
@@ -133,7 +136,7 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 
 	next := *m
 	next.FormatVersion, next.QDQ, next.Reference = FormatVersion, quality(after), set
-	next.Calibration = &Calibration{By: byCalibrate, Source: opts.Source, Frames: frames, Method: opts.Method, Created: opts.Created}
+	next.Calibration = &Calibration{By: byCalibrate, Source: opts.Source, Frames: fitted, Method: opts.Method, Created: opts.Created}
 	next.Graphs = slices.Clone(m.Graphs)
 	for i := range next.Graphs {
 		if next.Graphs[i].File.Name == int8.File.Name {
@@ -146,9 +149,8 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 	if err := next.replace(dir); err != nil {
 		return nil, err
 	}
-	valid = &next
-	opts.Logger.Info("int8 encoder calibrated", "frames", frames, "method", opts.Method, "before", before.String(), "after", after.String(), "encoder", file.Name)
-	return &Calibrated{Model: m.Name, Calibration: *next.Calibration, Before: before, After: after, Encoder: file.Name, Reference: set.File.Name}, nil
+	opts.Logger.Info("int8 encoder calibrated", "frames", fitted, "method", opts.Method, "before", before.String(), "after", after.String(), "encoder", file.Name)
+	return &Calibrated{Model: m.Name, Calibration: *next.Calibration, HeldOut: frames >= fewFrames, Before: before, After: after, Encoder: file.Name, Reference: set.File.Name}, nil
 }
 
 func (o *CalibrateOptions) complete(m *Manifest) error {
@@ -233,32 +235,76 @@ func nameByHash(dir string, f *File, stem, ext string) error {
 	return nil
 }
 
-// some takes n frames of the set, spread evenly over it, or all if there are no more.
-func (r *Reference) some(n int) *Reference {
-	if r.Frames <= n {
-		return r
+// observeFrames runs fp32 on the frames: it makes the reference set of some and gives the ranges that the others show of what
+// Linear layers are given, and the number of those others.
+func (b *bench) observeFrames(ctx context.Context, pictures []byte, tokenizer, encoder, method string) (*Reference, map[string]float32, int, error) {
+	ranges, err := graph.NewRanges(method)
+	if err != nil {
+		return nil, nil, 0, err
 	}
-	out := *r
-	out.Frames, out.Pictures, out.IDs, out.Margin, out.Features, out.Embedding = n, nil, nil, nil, nil, nil
-	for i := range n {
-		k := i * r.Frames / n
-		out.Pictures = append(out.Pictures, r.Picture(k)...)
-		out.IDs = append(out.IDs, part(r.IDs, k, r.Tokens)...)
-		out.Margin = append(out.Margin, part(r.Margin, k, r.Tokens)...)
-		out.Features = append(out.Features, part(r.Features, k, r.Tokens*r.FeatureDim)...)
-		out.Embedding = append(out.Embedding, part(r.Embedding, k, r.EmbeddingDim)...)
+	area := 3 * b.m.Image.Size * b.m.Image.Size
+	judging, fitting := split(len(pictures) / area)
+	b.begin("run fp32", 2*(len(judging)+len(fitting)))
+	run := func(which []int, ranges *graph.Ranges) (*Reference, error) {
+		return b.reference(ctx, gather(pictures, area, which), tokenizer, []string{encoder}, ranges)
 	}
-	return &out
+	if len(fitting) == 0 {
+		ref, err := run(judging, ranges)
+		return ref, ranges.Found(), len(judging), err
+	}
+	for some := range slices.Chunk(fitting, b.chunk) { // nothing is kept of them but the ranges
+		if _, err := run(some, ranges); err != nil {
+			return nil, nil, 0, err
+		}
+	}
+	ref, err := run(judging, nil)
+	return ref, ranges.Found(), len(fitting), err
 }
 
-// part is row i of width values.
-func part[T any](v []T, i, width int) []T { return v[i*width : (i+1)*width] }
+// split parts the numbers of n frames into those of the reference set, spread evenly, and those that set the ranges. The second
+// are none where there are too few.
+func split(n int) (judging, fitting []int) {
+	k := min(n/referenceShare, referenceFrames)
+	if n < fewFrames {
+		k = n
+	}
+	for i := range n {
+		if len(judging) < k && i == len(judging)*n/k {
+			judging = append(judging, i)
+		} else {
+			fitting = append(fitting, i)
+		}
+	}
+	return judging, fitting
+}
 
-// sweep removes files that calibrations make and the manifest does not name: new ones after a failure, old ones after success,
-// and what one that was killed left. That one cannot be removed is no failure: the next calibration tries again.
-func sweep(dir string, valid *Manifest) {
+// gather copies pictures of area bytes.
+func gather(pictures []byte, area int, which []int) []byte {
+	out := make([]byte, 0, len(which)*area)
+	for _, i := range which {
+		out = append(out, pictures[i*area:(i+1)*area]...)
+	}
+	return out
+}
+
+// writable finds out at the beginning what would fail at the end.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, "."+ManifestFile+".*")
+	if err != nil {
+		return fmt.Errorf("its folder cannot be written: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// sweep removes files that calibrations make and the manifest of the folder does not name: new ones after a failure, old ones after
+// success, and what one that was killed left. That one cannot be removed is no failure: the next calibration tries again.
+func sweep(dir string) {
+	m, err := Load(dir) // rather than what was meant to be there
+	if err != nil {
+		return
+	}
 	named := map[string]bool{}
-	for _, f := range valid.Files() {
+	for _, f := range m.Files() {
 		named[f.Name] = true
 	}
 	entries, err := os.ReadDir(dir)

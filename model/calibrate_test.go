@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -89,10 +90,10 @@ func TestCalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("before %s\nafter %s", c.Before, c.After)
-	if want := map[string]int64{"run fp32": 40, "judge before": 16, "judge after": 16}; !reflect.DeepEqual(stages, want) {
+	if want := map[string]int64{"run fp32": 40, "judge before": 5, "judge after": 5}; !reflect.DeepEqual(stages, want) {
 		t.Errorf("progress %v, want %v", stages, want)
 	}
-	if c.After.Frames != 16 || !c.After.Passed || c.Before.FeatureCosine >= 1 || c.After.FeatureCosine >= 1 || c.After.FeatureCosine == c.Before.FeatureCosine {
+	if c.After.Frames != 5 || !c.HeldOut || !c.After.Passed || c.Before.FeatureCosine >= 1 || c.After.FeatureCosine >= 1 || c.After.FeatureCosine == c.Before.FeatureCosine {
 		t.Errorf("before %+v\nafter %+v", c.Before, c.After)
 	}
 	m, err := Load(dir)
@@ -102,10 +103,10 @@ func TestCalibrate(t *testing.T) {
 	if err := m.Verify(t.Context(), dir, nil); err != nil {
 		t.Error(err)
 	}
-	if want := (Calibration{By: "toklip model calibrate", Source: "a robot", Frames: 20, Method: "max", Created: created.Truncate(time.Second)}); *m.Calibration != want {
+	if want := (Calibration{By: "toklip model calibrate", Source: "a robot", Frames: 15, Method: "max", Created: created.Truncate(time.Second)}); *m.Calibration != want {
 		t.Errorf("calibration %+v, want %+v", *m.Calibration, want)
 	}
-	if m.QDQ.FeatureCosine != c.After.FeatureCosine || m.Reference.Frames != 16 || m.Reference.By != "toklip model calibrate" || m.Reference.Source != "a robot" {
+	if m.QDQ.FeatureCosine != c.After.FeatureCosine || m.Reference.Frames != 5 || m.Reference.By != "toklip model calibrate" || m.Reference.Source != "a robot" {
 		t.Errorf("quality %+v, reference %+v", *m.QDQ, *m.Reference)
 	}
 	// The two old files are gone, and the stray one; two new ones are there; everything else is as it was.
@@ -143,7 +144,7 @@ func TestCalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range ref.Frames {
-		k := i * 20 / 16
+		k := i * 20 / 5
 		if !slices.Equal(ref.Picture(i), frames[k*3*64*64:(k+1)*3*64*64]) {
 			t.Errorf("picture %d of the reference is not frame %d", i, k)
 		}
@@ -185,8 +186,8 @@ func TestCalibrateFails(t *testing.T) {
 		"no runner":   {CalibrateOptions{Pictures: two}, "no backend is there to run the model"},
 		"runner":      {CalibrateOptions{Pictures: two, Runner: runnerFunc(func() ([]map[string]Tensor, error) { return nil, boom })}, "run fp32: boom"},
 		"floor": {CalibrateOptions{Pictures: two, Runner: ortRunner{}, Floors: Floors{Features: 0.99999}},
-			"the int8 encoder fitted to these 2 frames is too far from the fp32 reference: on 2 frames the worst cosine of a token's features is 0.99"},
-		"not a number": {CalibrateOptions{Pictures: two, Runner: spoilt{only: ".observed-"}}, "run fp32: frame 0: the input of blocks.0/attn/qkv holds NaN"},
+			"the int8 encoder fitted to 2 frames is too far from the fp32 reference: on 2 frames the worst cosine of a token's features is 0.99"},
+		"not a number": {CalibrateOptions{Pictures: two, Runner: spoilt{only: ".observed-"}}, "run fp32: the input of blocks.0/attn/qkv holds NaN"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Calibrate(t.Context(), dir, c.opts)
@@ -210,14 +211,84 @@ func TestCalibrateFails(t *testing.T) {
 		}
 		cancel()
 	}
-	// A second calibration while one is running.
-	var second error
+	// A second calibration, and an import into the folder, while one is running.
+	var second, replacing error
 	if _, err := Calibrate(t.Context(), dir, CalibrateOptions{Pictures: two, Runner: ortRunner{}, Progress: func(s string, _, _ int64) {
 		if s == "judge after" && second == nil {
 			_, second = Calibrate(t.Context(), dir, CalibrateOptions{Pictures: two, Runner: ortRunner{}})
+			_, replacing = Import(t.Context(), tiny(t, "", false), dir, Options{Overwrite: true})
 		}
-	}}); err != nil || second == nil || !strings.Contains(second.Error(), "is being calibrated by another process") {
-		t.Errorf("first %v, second %v", err, second)
+	}}); err != nil {
+		t.Error(err)
+	}
+	for _, err := range []error{second, replacing} {
+		if err == nil || !strings.Contains(err.Error(), "is being calibrated or replaced by another process") {
+			t.Errorf("meanwhile: %v", err)
+		}
+	}
+	m, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Verify(t.Context(), dir, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCalibrateReadOnly: a folder that cannot be written is told before anything is measured.
+func TestCalibrateReadOnly(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root writes everywhere")
+	}
+	dir, _ := quantisedTiny(t)
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+	_, err := Calibrate(t.Context(), dir, CalibrateOptions{Pictures: pictures(64, 1), Runner: runnerFunc(func() ([]map[string]Tensor, error) {
+		t.Error("something was run")
+		return nil, nil
+	})})
+	if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "its folder cannot be written") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestSweepGoesByTheDisk: even if the calibration that calls it believes to have failed.
+func TestSweepGoesByTheDisk(t *testing.T) {
+	dir, _ := quantisedTiny(t)
+	if _, err := Calibrate(t.Context(), dir, CalibrateOptions{Pictures: pictures(64, 1), Runner: ortRunner{}}); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "reference.ffff.npz"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sweep(dir)
+	if !reflect.DeepEqual(contents(t, dir), before) {
+		t.Error("it did not remove just what the manifest does not name")
+	}
+	edit(t, dir, `^format_version = 2`, `format_version = 3`)
+	before = contents(t, dir)
+	sweep(dir)
+	if !reflect.DeepEqual(contents(t, dir), before) {
+		t.Error("it removed files of a folder that it cannot read")
+	}
+}
+
+// TestSplit: no frame is judged by that sets ranges, unless there are very few.
+func TestSplit(t *testing.T) {
+	for n := 1; n <= MaxCalibrationFrames; n++ {
+		judging, fitting := split(n)
+		all := slices.Concat(judging, fitting)
+		slices.Sort(all)
+		want := min(n/4, 16)
+		if n < 8 {
+			want = n
+		}
+		if len(judging) != want || len(all) != n || len(slices.Compact(all)) != n || !slices.IsSorted(judging) || !slices.IsSorted(fitting) {
+			t.Fatalf("of %d frames: %v and %v", n, judging, fitting)
+		}
 	}
 }
 

@@ -173,8 +173,16 @@ func (im *importer) publish(temp string) error {
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
+	release, err := lockFolder(im.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		defer release()
+	}
 	old := temp + ".old"
-	err := os.Rename(im.dir, old)
+	err = os.Rename(im.dir, old)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

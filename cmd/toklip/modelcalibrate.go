@@ -41,8 +41,9 @@ func newCalibrateCommand() *cobra.Command {
 		Use:   "calibrate --model DIR --frames PATH...",
 		Short: "Fit TensorRT's int8 encoder to your own frames",
 		Long: `Runs frames of yours through the fp32 model, measures how large the values are that each Linear layer of the token encoder is given, and sets the int8 scales
-by that. The frames also take the place of the reference set, by which every engine is judged before use: agreement then means agreement on what your
-cameras see. Give a few dozen frames that are as varied as the work.
+by that. One frame in four, 16 at most, is kept out of this and becomes the reference set, by which every engine is judged before use: agreement then means
+agreement on what your cameras see, and not on the very frames that the scales were fitted to. Fewer than 8 frames serve for both. Give a few dozen frames that
+are as varied as the work.
 
 PATH is a picture (PNG, JPEG), a folder that is searched for pictures, or a .npy file of float32 [n,3,S,S] in [-1,1]. Videos are not read: take pictures out of
 them first, for example with
@@ -144,7 +145,11 @@ func printCalibrated(out io.Writer, dir string, found int, c *model.Calibrated, 
 		fmt.Fprintf(out, "%-16s %s\n", key, fmt.Sprintf(format, args...))
 	}
 	line("model", "%s (%s)", c.Model, dir)
-	line("frames", "%d of %d found, %s; %d of them are the reference now", c.Calibration.Frames, found, c.Calibration.Method, c.After.Frames)
+	reference := "%d others"
+	if !c.HeldOut {
+		reference = "the same %d"
+	}
+	line("frames", "%d found; ranges (%s) of %d; reference of "+reference, found, c.Calibration.Method, c.Calibration.Frames, c.After.Frames)
 	line("before", "%s", c.Before)
 	line("after", "%s", c.After)
 	if c.After.FeatureCosine < c.Before.FeatureCosine {
@@ -222,7 +227,8 @@ func findFrames(paths []string, size int) (frameRefs, error) {
 			}
 			continue
 		}
-		err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+		// Without the separator WalkDir would not go into a link.
+		err = filepath.WalkDir(path+string(filepath.Separator), func(file string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return fmt.Errorf("read --frames: %w", err)
 			}
