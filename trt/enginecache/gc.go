@@ -102,7 +102,7 @@ func (c *Cache) remove(id string, o GCOptions) (bool, error) {
 	// A builder may have ended in between and made it whole. Our lock is not a builder's.
 	e := c.entry(id)
 	e.Building = nil
-	gone := o.why(e) != "" || e.Meta == nil
+	gone := e.Meta == nil || o.why(e) != "" // a builder's leavings have no metadata that Keep could look at
 	var errs []error
 	for _, s := range suffixes { // metadata first: without it there is no entry; the lock last
 		if gone || s == ".lock" {

@@ -148,3 +148,19 @@ func TestGC(t *testing.T) {
 		wantNames(t, c, want...)
 	}
 }
+
+// TestGCLeavingsWithKeep: Keep is asked only of entries that are whole, also under the lock that GC itself takes.
+func TestGCLeavingsWithKeep(t *testing.T) {
+	c, k := openTest(t), testKey()
+	if err := os.WriteFile(c.path(k.ID(), ".lock"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(c.path(k.ID(), ".build"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := c.GC(GCOptions{Keep: func(e Entry) bool { return e.Meta.Key.Role == "tokenizer" }})
+	if err != nil || len(removed) != 1 {
+		t.Errorf("removed %+v, %v", removed, err)
+	}
+	wantNames(t, c)
+}
