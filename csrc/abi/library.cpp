@@ -88,9 +88,10 @@ toklip_trt_error *toklip_trt_device_describe(toklip_trt_library *library, toklip
 toklip_trt_error *toklip_trt_device_reset(toklip_trt_library *library) {
   return guard([&] {
     check_pointer("library", library);
-    const int engines = library->engines, pipelines = library->pipelines;
-    if (engines + pipelines > 0) {
-      fail(TOKLIP_TRT_BUSY, "the device still has %d engines and %d pipelines: free them first", engines, pipelines);
+    const int builds = library->builds, engines = library->engines, pipelines = library->pipelines;
+    if (builds + engines + pipelines > 0) {
+      fail(TOKLIP_TRT_BUSY, "the device still has %d builds, %d engines and %d pipelines: free them first", builds,
+           engines, pipelines);
     }
     library->runtime->entering("reset");
     library->runtime->reset_device();

@@ -86,6 +86,7 @@ void children_before_parents() {
   toklip_trt_build *build = nullptr;
   OK(toklip_trt_build_new(w.library, &o, &build));
   FAILS(TOKLIP_TRT_BUSY, "1 builds", toklip_trt_library_free(w.library));
+  FAILS(TOKLIP_TRT_BUSY, "1 builds", toklip_trt_device_reset(w.library));  // it may be at work on the device
   toklip_trt_build_free(build);
   // An engine of another library.
   toklip_trt_library *other = open();
