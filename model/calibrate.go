@@ -24,6 +24,9 @@ const (
 // fewFrames are too few to part: fewer serve for both.
 const fewFrames = 8
 
+// unnamedReference is the new reference set before it gets its name, and "." with this the beginning of the file it is written into.
+const unnamedReference = "reference.new.npz"
+
 // MaxCalibrationFrames is the most frames that [Calibrate] takes.
 const MaxCalibrationFrames = maxReferenceFrames
 
@@ -125,7 +128,7 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 		return nil, fmt.Errorf("the int8 encoder fitted to %d frames is %w (before: %s); the folder is as it was: %s",
 			fitted, err, before, opts.advice())
 	}
-	set, err := ref.save(ctx, dir, ".reference.npz")
+	set, err := ref.save(ctx, dir, unnamedReference)
 	if err != nil {
 		return nil, err
 	}
@@ -322,6 +325,6 @@ func sweep(dir string) {
 func byCalibration(name string) bool {
 	return strings.HasPrefix(name, "encoder.qdq.") && strings.HasSuffix(name, ".onnx") ||
 		strings.HasPrefix(name, "reference.") && strings.HasSuffix(name, ".npz") ||
-		strings.HasPrefix(name, ".observed-") || strings.HasPrefix(name, ".encoder.qdq.") || strings.HasPrefix(name, ".reference.npz") ||
+		strings.HasPrefix(name, ".observed-") || strings.HasPrefix(name, ".encoder.qdq.") || strings.HasPrefix(name, "."+unnamedReference) ||
 		strings.HasPrefix(name, "."+ManifestFile)
 }

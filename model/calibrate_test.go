@@ -295,7 +295,7 @@ func TestSplit(t *testing.T) {
 // TestCalibrateOverLeftovers: files that a killed calibration left, at any point, neither hurt nor stay.
 func TestCalibrateOverLeftovers(t *testing.T) {
 	dir, m := quantisedTiny(t)
-	for _, name := range []string{".observed-123.onnx", ".encoder.qdq.onnx", ".reference.npz", ".model.toml.99", "reference.ffff.npz", "encoder.qdq.ffff.onnx"} {
+	for _, name := range []string{".observed-123.onnx", ".encoder.qdq.onnx", "reference.new.npz", ".reference.new.npz.77.tmp", ".model.toml.99", "reference.ffff.npz", "encoder.qdq.ffff.onnx"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o644); err != nil {
 			t.Fatal(err)
 		}
