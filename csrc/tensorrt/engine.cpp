@@ -48,7 +48,7 @@ class TensorRTContext : public Context {
     LogScope scope(log_);
     profile_ = profiles->take();
     profiles_ = std::move(profiles);
-    select_profile(*context_, profile_, device_);
+    if (profiles_->matter()) select_profile(*context_, profile_, device_);
   }
 #endif
 

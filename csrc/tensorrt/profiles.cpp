@@ -20,8 +20,12 @@ constexpr auto kPatience = std::chrono::seconds(10);
 int32_t profiles_for(int32_t batch_max) { return std::min(2 * batch_max + 1, 9); }
 
 Profiles::Profiles(const nvinfer1::ICudaEngine &engine) {
+  for (int32_t i = 0; i < engine.getNbIOTensors(); ++i) {
+    nvinfer1::Dims shape = engine.getTensorShape(engine.getIOTensorName(i));
+    for (int32_t axis = 0; axis < shape.nbDims; ++axis) open_ = open_ || shape.d[axis] < 0;
+  }
   int32_t count = engine.getNbOptimizationProfiles();
-  if (count > 1) taken_.resize(static_cast<size_t>(count));
+  if (open_ && count > 1) taken_.resize(static_cast<size_t>(count));
 }
 
 int32_t Profiles::take() {

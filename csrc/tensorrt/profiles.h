@@ -27,8 +27,12 @@ class Profiles {
   // The lowest that no context has, or 0 for all where one is shared. Throws TOKLIP_TRT_UNSUPPORTED if none is left.
   int32_t take();
   void give_back(int32_t index);
+  // Whether contexts must select theirs. Without an open dimension they need none, and one of several contexts may be
+  // refused the only one there is.
+  bool matter() const { return open_; }
 
  private:
+  bool open_ = false;
   std::mutex mutex_;
   std::vector<bool> taken_;  // empty: they are shared
 };
