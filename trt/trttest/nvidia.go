@@ -39,6 +39,6 @@ func RealExample(tb testing.TB, headers string) string {
 func overTensorRT(tb testing.TB, headers string) variant {
 	tb.Helper()
 	return variant{"shim-" + headers, []string{
-		"-DTOKLIP_TRT_TESTS=OFF", "-DTOKLIP_TRT_HEADERS=" + Nvidia(tb, "headers", headers), "-DTOKLIP_CUDA_ARCHS=OFF",
+		"-DTOKLIP_TRT_TESTS=OFF", "-DTOKLIP_STRICT=ON", "-DTOKLIP_TRT_HEADERS=" + Nvidia(tb, "headers", headers), "-DTOKLIP_CUDA_ARCHS=OFF",
 	}}
 }
