@@ -119,7 +119,7 @@ func (b *bench) observe(ctx context.Context, file string, inputs []map[string]Te
 	}
 	o, err := ranges.Observe(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", b.stage, err)
+		return nil, fmt.Errorf("%s: %s: %w", b.stage, file, err)
 	}
 	temp, err := os.CreateTemp(b.dir, ".observed-*.onnx") // beside its weights
 	if err != nil {

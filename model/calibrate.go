@@ -215,7 +215,7 @@ func (m *Manifest) rescale(ctx context.Context, dir, name string, ranges map[str
 		return nil, err
 	}
 	if text, err = graph.SetRanges(text, ranges); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	const temp = ".encoder.qdq.onnx"
 	if err := os.WriteFile(filepath.Join(dir, temp), text, 0o644); err != nil {

@@ -235,6 +235,28 @@ func TestCalibrateFails(t *testing.T) {
 	}
 }
 
+// TestCalibrateDamaged: a graph of the right size that is none is named.
+func TestCalibrateDamaged(t *testing.T) {
+	for _, name := range []string{"encoder.onnx", "encoder.qdq.onnx"} {
+		dir, _ := quantisedTiny(t)
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, info.Size()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t, dir)
+		_, err = Calibrate(t.Context(), dir, CalibrateOptions{Pictures: pictures(64, 1), Runner: ortRunner{}})
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("error %v", err)
+		}
+		if !reflect.DeepEqual(contents(t, dir), before) {
+			t.Errorf("%s: the folder has changed", name)
+		}
+	}
+}
+
 // TestCalibrateReadOnly: a folder that cannot be written is told before anything is measured.
 func TestCalibrateReadOnly(t *testing.T) {
 	if os.Getuid() == 0 {
