@@ -133,10 +133,11 @@ func demoClip(folder string) (string, error) {
 	return path, nil
 }
 
-// demoModel makes the demo's model at the first start: a checkpoint file first, which is then imported as any other.
+// demoModel makes the demo's model at the first start: a checkpoint file first, which is then imported as any other, with what
+// TensorRT needs.
 func demoModel(ctx context.Context, folder string, stderr io.Writer) (string, error) {
 	dir := filepath.Join(folder, fmt.Sprintf("model-v%d", model.FormatVersion))
-	if m, err := model.Load(dir); err == nil && m.Verify(ctx, dir, nil) == nil {
+	if usableDemo(ctx, dir) {
 		return dir, nil
 	}
 	arch, err := synth.Preset(demoPreset)
@@ -161,8 +162,20 @@ func demoModel(ctx context.Context, folder string, stderr io.Writer) (string, er
 		return "", fmt.Errorf("remove the demo's broken model: %w", err)
 	}
 	opts := model.Options{Name: "synthetic-demo", Source: syntheticSource, Licence: "Apache-2.0", Progress: bar.update}
+	opts.Precisions, opts.Runner = []string{model.FP32, model.FP16}, &graphRunner{}
 	opts.Config.Heads = arch.Heads
 	_, err = model.Import(ctx, reader, dir, opts)
 	bar.finish()
 	return dir, err
+}
+
+// usableDemo reports whether the model is whole and what this version makes.
+func usableDemo(ctx context.Context, dir string) bool {
+	m, err := model.Load(dir)
+	if err != nil || m.Verify(ctx, dir, nil) != nil {
+		return false
+	}
+	_, graphErr := m.Graph(model.RoleEncoder, model.FP16, model.BackendTensorRT)
+	_, refErr := m.LoadReference(dir)
+	return graphErr == nil && refErr == nil
 }
