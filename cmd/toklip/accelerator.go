@@ -389,7 +389,8 @@ func (a *accelerator) describe(info *api.Info) {
 // tensorrtOptions are the configuration's, as TensorRT's package wants them.
 func tensorrtOptions(c config.TensorRT, log *slog.Logger) tensorrt.Options {
 	return tensorrt.Options{
-		Shim: c.Shim, NVInfer: c.NVInfer, Parser: c.Parser, CUDA: c.CUDA, Device: c.Device, CacheDir: c.CacheDir, Logger: log.With("part", "tensorrt"),
+		Shim: c.Shim, NVInfer: c.NVInfer, Parser: c.Parser, CUDA: c.CUDA, Device: c.Device, CacheDir: c.CacheDir, Plans: c.Plans,
+		Logger: log.With("part", "tensorrt"),
 	}
 }
 

@@ -52,7 +52,8 @@ as they are. It takes minutes on a Jetson, and Ctrl-C ends it; nothing half-buil
 
 The daemon looks for engines of its precision and of the batch that it needs: the smaller of engine.max_batch and the number of cameras.
 
-With TensorRT for RTX, --compute-capability makes engines that run on other machines' GPUs, and needs no GPU here; they are written to --out.`,
+With TensorRT for RTX, --compute-capability makes engines that run on other machines' GPUs, and needs no GPU here; they are written to --out. There the
+folder is engine.tensorrt.plans in the configuration, or --plans: with the same model, the same version of TensorRT and a GPU of the list nothing is built.`,
 		Example: `  toklip engine build --model models/toklip-s-256
   toklip engine build --model models/toklip-s-256 --precision int8 --batch 3
   toklip engine build --model models/toklip-s-256 --role tokenizer,encoder,decoder
@@ -70,7 +71,7 @@ With TensorRT for RTX, --compute-capability makes engines that run on other mach
 	cmd.Flags().StringSliceVar(&b.roles, "role", b.roles, "`list` of tokenizer, encoder and decoder, with commas")
 	cmd.Flags().IntVar(&b.batch, "batch", b.batch, "most `frames` in one run")
 	cmd.Flags().IntSliceVar(&b.capabilities, "compute-capability", nil, "`list` of GPUs to build for, such as 86,89 (TensorRT for RTX)")
-	cmd.Flags().StringVar(&b.out, "out", "", "write plans ROLE.PRECISION.plan to this `folder` instead of the cache")
+	cmd.Flags().StringVar(&b.out, "out", "", "write plans, with what they are for beside them, to this `folder` instead of the cache")
 	cmd.Flags().BoolVar(&b.again, "again", false, "build even what is in the cache")
 	cmd.Flags().BoolVar(&b.asJSON, "json", false, "print progress and result as JSON, an object a line")
 	cmd.Flags().IntVar(&b.nice, "nice", 0, "lower the priority of this process by a `number` of 0 to 19")
@@ -241,7 +242,7 @@ func shown(e enginecache.Entry) shownEngine {
 	s := shownEngine{ID: e.ID, Size: e.Size, Used: e.Used, Path: e.Path, Building: e.Building, Problem: e.Problem}
 	if m := e.Meta; m != nil {
 		s.Role, s.Precision, s.Batch, s.Created = m.Key.Role, m.Key.Precision, m.Key.BatchMax, m.Created
-		s.GPU = fmt.Sprintf("%s, sm_%d", m.Key.GPU, m.Key.SM)
+		s.GPU = madeFor(m.Key)
 		s.TensorRT = m.Key.Family + " " + m.Key.Version
 		var r model.Report
 		if len(m.Report) > 0 && json.Unmarshal(m.Report, &r) == nil {
@@ -249,6 +250,14 @@ func shown(e enginecache.Entry) shownEngine {
 		}
 	}
 	return s
+}
+
+// madeFor says which GPUs an engine is for.
+func madeFor(k enginecache.Key) string {
+	if len(k.ComputeCapabilities) == 0 {
+		return fmt.Sprintf("%s, sm_%d", k.GPU, k.SM)
+	}
+	return "compute capability " + strings.Trim(strings.ReplaceAll(fmt.Sprint(k.ComputeCapabilities), " ", ", "), "[]")
 }
 
 func newEngineListCommand() *cobra.Command {

@@ -20,7 +20,7 @@ type engineInfo struct {
 	shownEngine
 
 	Header *enginecache.Header `json:"header,omitempty"` // of the plan; nil if it cannot be read
-	Key    *enginecache.Key    `json:"key,omitempty"`    // everything the plan depends on; nil for a file outside the cache
+	Key    *enginecache.Key    `json:"key,omitempty"`    // everything the plan depends on; nil for a plan file without metadata
 	Hash   string              `json:"plan_sha256,omitempty"`
 	Layers json.RawMessage     `json:"layers,omitempty"`
 	Note   string              `json:"layers_note,omitempty"` // why there are none
@@ -62,6 +62,11 @@ func describeEngine(name string, flags tensorrtFlags, stderr io.Writer) (*engine
 	info := &engineInfo{}
 	if file, err := os.Stat(name); err == nil && file.Mode().IsRegular() {
 		info.Path, info.Size, info.Created = name, file.Size(), file.ModTime()
+		if m, err := enginecache.ReadMetadata(name); err == nil { // other plans are described by their header alone
+			info.Role, info.Precision, info.Batch, info.Created = m.Key.Role, m.Key.Precision, m.Key.BatchMax, m.Created
+			info.GPU, info.TensorRT = madeFor(m.Key), m.Key.Family+" "+m.Key.Version
+			info.Key, info.Hash = &m.Key, m.PlanSHA256
+		}
 	} else {
 		cache, err := tensorrtOptions(flags.TensorRT, warnings(stderr)).Cache()
 		if err != nil {
@@ -139,7 +144,11 @@ func (i *engineInfo) print(out io.Writer) {
 	if k := i.Key; k != nil {
 		line("network", "%s in %s, batch %d to %d, best at %d", k.Role, k.Precision, k.BatchMin, k.BatchMax, k.BatchOpt)
 		line("ONNX", "%s", k.ONNX)
-		line("GPU", "%s, driver for CUDA %d.%d", i.GPU, k.Driver/1000, k.Driver%1000/10)
+		gpu := i.GPU
+		if k.Driver > 0 {
+			gpu += fmt.Sprintf(", driver for CUDA %d.%d", k.Driver/1000, k.Driver%1000/10)
+		}
+		line("GPU", "%s", gpu)
 		line("TensorRT", "%s, interface %d", i.TensorRT, k.ABI)
 		var options []string
 		add := func(yes bool, format string, args ...any) {

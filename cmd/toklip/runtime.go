@@ -45,6 +45,7 @@ func (f *backendFlags) add(cmd *cobra.Command, precision bool) {
 	cmd.Flags().IntVar(&f.threads, "threads", 0, "`number` of CPU threads; 0: one for each physical core")
 	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
 	f.tensorrt.addLibraries(cmd)
+	f.tensorrt.addPlans(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions([]string{"auto", model.BackendONNXRuntime, model.BackendTensorRT}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.MarkFlagDirname("model")
 }

@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 	}
 	ref := reference(t)
 	shim := trttest.Shim(t)
+	rtxShim, rtxLib := trttest.RealShim(t, "rtx-1.7"), trttest.Nvidia(t, "rtx-1.7", "lib")
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -55,6 +56,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TOKLIP_ONNXRUNTIME", library)
 			env.Setenv("TRT_SHIM", shim)
+			env.Setenv("RTX_SHIM", rtxShim)
+			env.Setenv("RTX_LIB", rtxLib)
 			env.Setenv("REF", ref)
 			env.Setenv("CONFIGS", filepath.Join(ref, "..", "..", "configs"))
 			env.Setenv("CACHE", filepath.Join(env.WorkDir, "cache"))

@@ -36,6 +36,12 @@ func (f *tensorrtFlags) addCache(cmd *cobra.Command) {
 	_ = cmd.MarkFlagDirname("cache-dir")
 }
 
+// addPlans adds the flag that says where plans lie that were built elsewhere.
+func (f *tensorrtFlags) addPlans(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.Plans, "plans", f.Plans, "`folder` of plans that engine build --out wrote, looked into before the cache")
+	_ = cmd.MarkFlagDirname("plans")
+}
+
 // addBuild adds the flags that say how engines are built.
 func (f *tensorrtFlags) addBuild(cmd *cobra.Command) {
 	cmd.Flags().TextVar(&f.Workspace, "workspace", f.Workspace, "most memory on the GPU that a build may use, a `size` such as 2GB; 0: TensorRT's own limit")

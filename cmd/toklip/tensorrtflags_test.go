@@ -40,7 +40,7 @@ func TestBuildArgs(t *testing.T) {
 		}
 	}
 	// A key of the table that is no flag of the builder must be one that concerns running alone.
-	running := []string{"build_timeout", "in_flight", "cuda_graph", "kernels", "timeout", "token_floor", "feature_floor", "embedding_floor"}
+	running := []string{"plans", "build_timeout", "in_flight", "cuda_graph", "kernels", "timeout", "token_floor", "feature_floor", "embedding_floor"}
 	for i := range reflect.TypeFor[config.TensorRT]().NumField() {
 		key := reflect.TypeFor[config.TensorRT]().Field(i).Tag.Get("toml")
 		if cmd.Flags().Lookup(strings.ReplaceAll(key, "_", "-")) == nil && !slices.Contains(running, key) {

@@ -81,7 +81,21 @@ func (c *Cache) Load(k Key) (*Plan, error) {
 		return unusable(Corrupt, err, "its metadata %s is corrupt: %v", path, err)
 	}
 
-	path := c.path(id, ".plan")
+	p, err := loadPlan(c.path(id, ".plan"), m)
+	if err != nil {
+		return nil, err
+	}
+	// Metadata's time of change is the entry's time of use. In a folder that cannot be written it stays.
+	now := time.Now()
+	_ = os.Chtimes(c.path(id, ".json"), now, now)
+	return p, nil
+}
+
+// loadPlan maps a plan that is what its metadata say.
+func loadPlan(path string, m *Metadata) (*Plan, error) {
+	unusable := func(r Reason, err error, format string, args ...any) (*Plan, error) {
+		return nil, &Unusable{m.Key, r, fmt.Sprintf(format, args...), err}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return unusable(Corrupt, err, "its plan cannot be opened: %v", err)
@@ -123,9 +137,6 @@ func (c *Cache) Load(k Key) (*Plan, error) {
 	if err != nil {
 		return unusable(Corrupt, err, "its plan %s cannot be mapped: %v", path, err)
 	}
-	// Metadata's time of change is the entry's time of use. In a folder that cannot be written it stays.
-	now := time.Now()
-	_ = os.Chtimes(c.path(id, ".json"), now, now)
 	return &Plan{Bytes: b, Meta: *m}, nil
 }
 

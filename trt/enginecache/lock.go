@@ -203,35 +203,9 @@ func (l *Lock) commit(b Build) (*Metadata, error) {
 	if b.Report != nil && !json.Valid(b.Report) {
 		return nil, errors.New("its report is no JSON")
 	}
-	f, err := os.Open(l.PlanPath())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the builder left no plan: %w", err)
-	} else if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	m, err := describePlan(l.PlanPath(), l.key, b)
 	if err != nil {
 		return nil, err
-	}
-	if info.Size() == 0 {
-		return nil, fmt.Errorf("the builder left an empty plan, %s", l.PlanPath())
-	}
-	var head [headerSize]byte
-	n, err := f.ReadAt(head[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	sum, err := hashFile(f)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	m := &Metadata{
-		Format: metadataFormat, ID: l.id, Key: l.key.normal(), PlanSize: info.Size(), PlanSHA256: sum, PlanHeader: ParseHeader(head[:n]),
-		Created: time.Now().UTC().Truncate(time.Second), BuildSeconds: b.Duration.Seconds(), TensorRT: b.TensorRT, Report: b.Report,
 	}
 	// Everything that may run out of space is written before anything is renamed.
 	text, err := l.writeMetadata(m)
@@ -250,6 +224,40 @@ func (l *Lock) commit(b Build) (*Metadata, error) {
 	return m, syncDir(l.cache.dir)
 }
 
+// describePlan makes the metadata of a plan that was just built, and syncs it.
+func describePlan(path string, k Key, b Build) (*Metadata, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the builder left no plan: %w", err)
+	} else if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() == 0 {
+		return nil, fmt.Errorf("the builder left an empty plan, %s", path)
+	}
+	var head [headerSize]byte
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	sum, err := hashFile(f)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Sync(); err != nil {
+		return nil, err
+	}
+	return &Metadata{
+		Format: metadataFormat, ID: k.ID(), Key: k.normal(), PlanSize: info.Size(), PlanSHA256: sum, PlanHeader: ParseHeader(head[:n]),
+		Created: time.Now().UTC().Truncate(time.Second), BuildSeconds: b.Duration.Seconds(), TensorRT: b.TensorRT, Report: b.Report,
+	}, nil
+}
+
 // writeMetadata writes KEY.json into the folder to build in and returns its path.
 func (l *Lock) writeMetadata(m *Metadata) (string, error) {
 	b, err := m.encode()
@@ -257,12 +265,17 @@ func (l *Lock) writeMetadata(m *Metadata) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(l.Dir(), "metadata.json")
+	return path, writeSynced(path, b)
+}
+
+// writeSynced writes a file to the disk.
+func writeSynced(path string, b []byte) error {
 	f, err := os.Create(path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	_, err = f.Write(b)
-	return path, errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // syncDir makes renames in a folder last.

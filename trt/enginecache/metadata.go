@@ -35,6 +35,15 @@ var errForeign = errors.New("it belongs to another entry")
 
 // parseMetadata reads and checks KEY.json of the entry id.
 func parseMetadata(b []byte, id string) (*Metadata, error) {
+	m, err := parseAny(b)
+	if err == nil && m.ID != id {
+		return nil, fmt.Errorf("%w, %s", errForeign, m.ID)
+	}
+	return m, err
+}
+
+// parseAny reads and checks metadata of whatever plan.
+func parseAny(b []byte) (*Metadata, error) {
 	var m Metadata
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, err
@@ -44,9 +53,6 @@ func parseMetadata(b []byte, id string) (*Metadata, error) {
 	}
 	if own := m.Key.ID(); m.ID != own {
 		return nil, fmt.Errorf("its id %q is not that of its key, %s", m.ID, own)
-	}
-	if m.ID != id {
-		return nil, fmt.Errorf("%w, %s", errForeign, m.ID)
 	}
 	if sum, err := hex.DecodeString(m.PlanSHA256); err != nil || len(sum) != 32 {
 		return nil, fmt.Errorf("plan_sha256 %q is no SHA-256", m.PlanSHA256)
@@ -68,14 +74,19 @@ func (m *Metadata) encode() ([]byte, error) {
 
 // readMetadata reads KEY.json.
 func (c *Cache) readMetadata(id string) (*Metadata, error) {
-	f, err := os.Open(c.path(id, ".json"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, metadataLimit))
+	b, err := readLimited(c.path(id, ".json"))
 	if err != nil {
 		return nil, err
 	}
 	return parseMetadata(b, id)
+}
+
+// readLimited reads a file of metadata.
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, metadataLimit))
 }

@@ -17,6 +17,7 @@ type TensorRT struct {
 	Device  int    `toml:"device"`  // ordinal of the GPU
 
 	CacheDir          string   `toml:"cache_dir"`          // folder of built engines; by default the user's cache
+	Plans             string   `toml:"plans"`              // folder of plans built elsewhere, looked into before cache_dir; empty: none
 	Workspace         Size     `toml:"workspace"`          // most memory a build may use on the GPU; 0: TensorRT's own limit
 	OptimizationLevel int      `toml:"optimization_level"` // 0 to 5, -1: TensorRT's own
 	VersionCompatible bool     `toml:"version_compatible"` // engines that later versions of this TensorRT can read too

@@ -83,7 +83,8 @@ func (m *Machine) buildOne(ctx context.Context, cache *enginecache.Cache, n Netw
 	return meta, nil
 }
 
-// Export builds the networks to files ROLE.PRECISION.plan in a folder instead, for other machines.
+// Export builds the networks to files ROLE.PRECISION.plan in a folder instead, each with its metadata beside it. It is
+// what other machines have as Options.Plans.
 func (m *Machine) Export(ctx context.Context, networks []Network, dir string, progress func(Progress)) (files []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("export engines: %w", err)
@@ -91,9 +92,13 @@ func (m *Machine) Export(ctx context.Context, networks []Network, dir string, pr
 	tell := newTeller(len(networks), progress)
 	for i, n := range networks {
 		o := n.options()
-		o.Plan = fmt.Sprintf("%s/%s.%s.plan", dir, n.Role, n.Precision)
+		o.Plan = n.file(dir)
+		begun := time.Now()
 		if err := m.lib.Build(ctx, o, func(p trt.Progress) { tell.at(i, "building", n, p) }); err != nil {
 			return files, fmt.Errorf("build %s: %w", n, err)
+		}
+		if _, err := enginecache.Describe(o.Plan, n.Key, enginecache.Build{Duration: time.Since(begun), TensorRT: m.info.Version.String()}); err != nil {
+			return files, err
 		}
 		files = append(files, o.Plan)
 	}

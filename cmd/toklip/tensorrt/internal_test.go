@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/trt"
+	"github.com/toklip/toklip/trt/enginecache"
 )
 
 // scripted is a pipeline whose results are ordered by a test.
@@ -183,6 +185,43 @@ func TestStages(t *testing.T) {
 		stages(&got, &tt.in)
 		if got != tt.want {
 			t.Errorf("%+v: %+v, want %+v", tt.in, got, tt.want)
+		}
+	}
+}
+
+// A plan from elsewhere is taken for the same graph, library and GPU, whatever its builder chose else.
+func TestUnfit(t *testing.T) {
+	const sm = 89
+	wanted := enginecache.Key{
+		ONNX: "a", Weights: []string{"b"}, Role: "encoder", Precision: "fp16", Family: "rtx", Version: "1.7.1.116", ABI: 2,
+		GPU: "RTX 4090", SM: sm, Driver: 13000, DLACore: -1, BatchMin: 1, BatchOpt: 2, BatchMax: 2, OptimizationLevel: -1,
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(k *enginecache.Key)
+		want   string // empty: it fits
+	}{
+		{"the same", func(*enginecache.Key) {}, ""},
+		{"for this capability among others", func(k *enginecache.Key) {
+			k.GPU, k.SM, k.Driver, k.ComputeCapabilities = "", 0, 0, []int{86, 89}
+		}, ""},
+		{"options, driver and shim", func(k *enginecache.Key) { k.OptimizationLevel, k.Workspace, k.Driver, k.ABI = 5, 1, 12000, 1 }, ""},
+		{"larger batches", func(k *enginecache.Key) { k.BatchOpt, k.BatchMax = 4, 4 }, ""},
+		{"for other capabilities", func(k *enginecache.Key) { k.ComputeCapabilities = []int{86, 120} }, "compute capabilities [86 120], this GPU has 89"},
+		{"smaller batches", func(k *enginecache.Key) { k.BatchMax = 1 }, "batches of 1 to 1, wanted are 1 to 2"},
+		{"another graph", func(k *enginecache.Key) { k.ONNX = "x" }, "another graph"},
+		{"other weights", func(k *enginecache.Key) { k.Weights = nil }, "another graph"},
+		{"another role", func(k *enginecache.Key) { k.Role = "tokenizer" }, "another graph"},
+		{"another precision", func(k *enginecache.Key) { k.Precision = "fp32" }, "another graph"},
+		{"another version", func(k *enginecache.Key) { k.Version = "1.6.0.1" }, "built by rtx 1.6.0.1, this is rtx 1.7.1.116"},
+		{"another family", func(k *enginecache.Key) { k.Family = "trt10" }, "built by trt10"},
+		{"another GPU", func(k *enginecache.Key) { k.GPU = "RTX 4060" }, "built for RTX 4060, sm_89"},
+		{"DLA", func(k *enginecache.Key) { k.DLACore = 0 }, "DLA core 0, wanted is -1"},
+	} {
+		k := wanted
+		tt.change(&k)
+		if got := unfit(k, wanted, sm); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -117,36 +118,48 @@ func (r RunOptions) floors(precision string) model.Floors {
 	return f
 }
 
-// engines loads all networks or none.
+// engines loads all networks or none. Of those whose plan lies outside the cache it says so in networks.
 func (m *Machine) engines(ctx context.Context, cache *enginecache.Cache, networks []Network) (_ []*trt.Engine, err error) {
 	missing := &Missing{}
-	var plans []*enginecache.Plan
+	plans := make([]*enginecache.Plan, len(networks))
+	wanted := slices.Clone(networks)
 	defer func() {
 		for _, p := range plans {
-			err = errors.Join(err, p.Close())
+			if p != nil {
+				err = errors.Join(err, p.Close())
+			}
 		}
 	}()
 	// All are looked for first: what is missing is built in one go, and a GPU that is short of memory is not filled in vain.
-	for _, n := range networks {
+	for i, n := range wanted {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		plan, err := cache.Load(n.Key)
-		if err != nil {
-			missing.add(n, err)
+		if networks[i], plans[i] = m.delivered(n); plans[i] != nil {
 			continue
 		}
-		plans = append(plans, plan)
+		if plans[i], err = cache.Load(n.Key); err != nil {
+			missing.add(n, err)
+		}
 	}
 	if len(missing.Networks) > 0 {
 		return nil, missing
 	}
 	var engines []*trt.Engine
-	for i, n := range networks {
-		e, err := m.lib.Load(plans[i].Bytes, n.Key.DLACore)
-		if errors.Is(err, trt.ErrBadPlan) {
+	for i := range networks {
+		e, err := m.lib.Load(plans[i].Bytes, networks[i].Key.DLACore)
+		if errors.Is(err, trt.ErrBadPlan) && networks[i].Plan != "" {
+			m.log.Warn("plan is not used", "network", networks[i].String(), "because", err, "plan", networks[i].Plan)
+			e, err = m.instead(cache, &networks[i], &plans[i], wanted[i])
+		}
+		var absent *enginecache.Unusable
+		switch {
+		case errors.Is(err, trt.ErrBadPlan):
 			missing.Damaged = true
-			missing.add(n, err)
+			missing.add(wanted[i], err)
+			err = missing
+		case errors.As(err, &absent):
+			missing.add(wanted[i], err)
 			err = missing
 		}
 		if err != nil {
@@ -155,6 +168,19 @@ func (m *Machine) engines(ctx context.Context, cache *enginecache.Cache, network
 		engines = append(engines, e)
 	}
 	return engines, nil
+}
+
+// instead loads the cache's plan in place of one that TensorRT refuses.
+func (m *Machine) instead(cache *enginecache.Cache, n *Network, plan **enginecache.Plan, wanted Network) (*trt.Engine, error) {
+	if err := (*plan).Close(); err != nil {
+		return nil, err
+	}
+	*n = wanted
+	var err error
+	if *plan, err = cache.Load(wanted.Key); err != nil {
+		return nil, err
+	}
+	return m.lib.Load((*plan).Bytes, wanted.Key.DLACore)
 }
 
 func (e *Missing) add(n Network, why error) {
@@ -246,7 +272,7 @@ func (m *Machine) keep(ctx context.Context, cache *enginecache.Cache, networks [
 	defer cancel()
 	text, err := json.Marshal(report)
 	for _, n := range networks {
-		if err == nil {
+		if err == nil && n.Plan == "" {
 			err = cache.SetReport(ctx, n.Key, text)
 		}
 	}

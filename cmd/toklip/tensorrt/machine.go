@@ -20,6 +20,7 @@ type Options struct {
 	Device  int    // ordinal of the GPU
 
 	CacheDir string // folder of engines; empty: enginecache.DefaultDir()
+	Plans    string // folder of plans that Export wrote, looked into before the cache; empty: none
 	Logger   *slog.Logger
 }
 

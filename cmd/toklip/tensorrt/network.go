@@ -47,6 +47,7 @@ type Network struct {
 	Precision string
 	ONNX      string // path of the graph
 	Key       enginecache.Key
+	Plan      string // file that it was loaded from; empty: the cache
 }
 
 // String reads "tokenizer in fp16".
