@@ -126,6 +126,7 @@ Pipeline::Batch &Pipeline::claim(size_t count) {
   for (Batch &b : batches_) {
     if (b.state != Batch::kFree) continue;
     if (b.slot == nullptr) b.slot = std::make_unique<Slot>(parts_);
+    b.slot->prepare_front(static_cast<int32_t>(count));
     b.state = Batch::kFilling;
     b.n = static_cast<int32_t>(count);
     return b;

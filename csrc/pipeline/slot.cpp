@@ -106,8 +106,11 @@ void Slot::prepare(Run &run, Engine &engine, void *scratch, int32_t n) {
   run.context = std::move(context);
 }
 
-void Slot::load(const toklip_trt_frame *frames, int32_t n) {
+void Slot::prepare_front(int32_t n) {
   prepare(tokenizers_[static_cast<size_t>(n)], *parts_.tokenizer, parts_.front_scratch, n);
+}
+
+void Slot::load(const toklip_trt_frame *frames, int32_t n) {
   if (preprocessor_->reserve(frames, n)) {
     for (Replay &r : fronts_) r.drop();
     for (Replay &r : both_) r.drop();

@@ -36,10 +36,13 @@ class Slot {
 
   // Throws what Preprocessor::check does.
   void check(const toklip_trt_frame &frame) const { preprocessor_->check(frame); }
-  // Reads the pixels of frames and makes ready what their front needs. The slot has no work under way.
-  void load(const toklip_trt_frame *frames, int32_t n);
-  // Makes ready what a back of m rows needs. Like load, it may lack memory, and then nothing has changed.
+  // Make ready what a front of n frames and a back of m rows need. They may lack memory, and then nothing has changed. Not
+  // while another thread captures: TensorRT may wait for the whole device when it makes a context, which then fails, and
+  // spoils the capture.
+  void prepare_front(int32_t n);
   void prepare_back(int32_t m);
+  // Reads the pixels of n frames. It may lack memory, too. The slot has no work under way.
+  void load(const toklip_trt_frame *frames, int32_t n);
 
   // Enqueue a half, or both at once; what is needed was made ready. They return whether it was a graph.
   bool enqueue_front(Stream &stream, GraphPolicy &graphs, int32_t n);
