@@ -157,7 +157,10 @@ func (r *Runtime) Run(ctx context.Context, file string, inputs []map[string]Tens
 	if err != nil {
 		return nil, explainGraph(err)
 	}
-	defer func() { err = errors.Join(err, session.Destroy()) }()
+	defer func() {
+		err = errors.Join(err, session.Destroy())
+		trim() // or the next graph's weights come on top of what this one's left
+	}()
 	results := make([]map[string]Tensor, 0, len(inputs))
 	for i, in := range inputs {
 		if err := ctx.Err(); err != nil {
