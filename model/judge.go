@@ -64,6 +64,11 @@ var ErrTooFar = errors.New("too far from the fp32 reference")
 // Judge compares what an engine gave with the reference. It fails if something has not the reference's shape, or if nothing
 // was run. Whether the engine is good enough is for [Report.Err] to say.
 func Judge(ref *Reference, got Outputs, floors Floors) (Report, error) {
+	rows := ref.Frames * ref.Tokens
+	if rows < 1 || ref.FeatureDim < 1 || ref.EmbeddingDim < 1 || len(ref.IDs) != rows || len(ref.Margin) != rows ||
+		len(ref.Features) != rows*ref.FeatureDim || len(ref.Embedding) != ref.Frames*ref.EmbeddingDim {
+		return Report{}, fmt.Errorf("judge: the reference's arrays have not the lengths that %d frames of %d tokens make", ref.Frames, ref.Tokens)
+	}
 	for _, part := range []struct {
 		name       string
 		have, want int

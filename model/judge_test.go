@@ -25,6 +25,25 @@ func smallReference() *Reference {
 	}
 }
 
+// TestJudgeHalfAReference: what does not fit together is an error, no panic and no loop without end.
+func TestJudgeHalfAReference(t *testing.T) {
+	for name, spoil := range map[string]func(*Reference){
+		"nothing":      func(r *Reference) { *r = Reference{} },
+		"margin":       func(r *Reference) { r.Margin = nil },
+		"feature size": func(r *Reference) { r.FeatureDim = 0 },
+		"features":     func(r *Reference) { r.FeatureDim = 5 },
+		"embedding":    func(r *Reference) { r.EmbeddingDim = 3 },
+		"frames":       func(r *Reference) { r.Frames = 3 },
+	} {
+		ref := smallReference()
+		got := Outputs{IDs: ref.IDs, Features: ref.Features, Embedding: ref.Embedding}
+		spoil(ref)
+		if _, err := Judge(ref, got, Floors{}); err == nil || !strings.Contains(err.Error(), "judge: the reference's arrays have not the lengths") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	floors := Floors{Tokens: 0.8, Features: 0.9, Embedding: 0.95}
 	whole := func() Outputs {
