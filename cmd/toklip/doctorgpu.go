@@ -3,8 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"os/user"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/toklip/toklip/cmd/toklip/tensorrt"
 	"github.com/toklip/toklip/trt"
@@ -13,7 +17,7 @@ import (
 // examineTensorRT looks for what running on a GPU needs. Nothing of it is needed to run at all.
 func examineTensorRT(o tensorrt.Options) []finding {
 	found := trt.Probe(o.Library())
-	return append([]finding{examineDriver(found), examineLibrary(found)}, append(examineGPU(o, found), examineEngines(o))...)
+	return append([]finding{examineDriver(found), examineLibrary(o, found)}, append(examineGPU(o, found), examineEngines(o))...)
 }
 
 func examineDriver(found trt.Found) finding {
@@ -38,7 +42,7 @@ func examineDriver(found trt.Found) finding {
 	return f
 }
 
-func examineLibrary(found trt.Found) finding {
+func examineLibrary(o tensorrt.Options, found trt.Found) finding {
 	f := finding{Check: "TensorRT", State: "ok"}
 	if found.Use >= 0 {
 		l := found.Libraries[found.Use]
@@ -48,18 +52,34 @@ func examineLibrary(found trt.Found) finding {
 		}
 		return f
 	}
-	f.State = "note"
+	f.State, f.Found, f.Remedy = "note", "not installed", "on a Jetson: sudo apt install nvidia-jetpack; elsewhere install TensorRT or TensorRT for RTX, and add its lib folder to LD_LIBRARY_PATH"
 	var have []string
 	for _, l := range found.Libraries {
-		if l.Path != "" {
+		switch {
+		case l.Absent && o.NVInfer != "":
+			f.Found, f.Remedy = "not at "+o.NVInfer, "name libnvinfer.so.N or libtensorrt_rtx.so.1 with nvinfer, or leave it empty to have it found"
+			continue
+		case l.Absent:
+			continue
+		case l.Path == "":
+			have = append(have, l.Problem)
+		default:
 			have = append(have, fmt.Sprintf("%s %s: %s", l.Path, l.Version, l.Problem))
 		}
+		switch {
+		case len(l.ShimTried) > 0 && (o.Shim != "" || os.Getenv(trt.ShimVariable) != ""):
+			f.Remedy = "name a libtoklip_trt*.so with shim, or leave it empty to have it found"
+		case len(l.ShimTried) > 0:
+			f.Remedy = "build the shim for this TensorRT, into lib beside toklip: make trt"
+		case l.Path != "":
+			f.Remedy = "install a version that toklip drives: TensorRT 8.5 or 8.6, 10 or 11, or TensorRT for RTX 1.5 or later"
+		default:
+			f.Remedy = "install TensorRT with all that it needs"
+		}
 	}
-	f.Found = "not installed"
 	if len(have) > 0 {
 		f.Found = strings.Join(have, "; ")
 	}
-	f.Remedy = strings.Join(found.Missing, " ")
 	return f
 }
 
@@ -72,7 +92,20 @@ func examineGPU(o tensorrt.Options, found trt.Found) []finding {
 	machine, err := tensorrt.Open(o)
 	if err != nil {
 		gpu.State, gpu.Found = "note", err.Error()
-		if errors.Is(err, trt.ErrABIMismatch) || errors.Is(err, trt.ErrWrongVersion) {
+		path, group := forbidden(gpuDevices, func(path string) error {
+			file, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err == nil {
+				file.Close()
+			}
+			return err
+		})
+		switch {
+		case path != "":
+			gpu.Found = "this user may not open " + path
+			gpu.Remedy = fmt.Sprintf("add the user to the group %s (sudo usermod -aG %s USER) and log in again", group, group)
+		case errors.Is(err, trt.ErrNoDevice) && found.Driver.Path == "":
+			gpu.Found, gpu.Remedy = "not reachable without the driver", "install NVIDIA's driver; on a Jetson it comes with JetPack, in a container with NVIDIA's runtime"
+		case errors.Is(err, trt.ErrABIMismatch) || errors.Is(err, trt.ErrWrongVersion):
 			gpu.Remedy = "build the shim again for this TensorRT: make trt"
 		}
 		return []finding{gpu}
@@ -94,6 +127,32 @@ func examineGPU(o tensorrt.Options, found trt.Found) []finding {
 		kernels.Remedy = "build the shim on this machine with CUDA's nvcc installed: make trt"
 	}
 	return []finding{gpu, kernels}
+}
+
+// gpuDevices are the files that a process opens to use a GPU: those of PCs and those of Jetsons.
+var gpuDevices = []string{"/dev/nvidiactl", "/dev/nvidia[0-9]*", "/dev/nvidia-uvm", "/dev/nvmap", "/dev/nvhost-ctrl-gpu", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/*"}
+
+// forbidden is the first file of these patterns that this user may not open, and the group that may.
+func forbidden(patterns []string, open func(path string) error) (path, group string) {
+	for _, pattern := range patterns {
+		files, _ := filepath.Glob(pattern) // the patterns are good
+		for _, file := range files {
+			if !errors.Is(open(file), fs.ErrPermission) {
+				continue
+			}
+			group = "video"
+			if info, err := os.Stat(file); err == nil {
+				if s, ok := info.Sys().(*syscall.Stat_t); ok {
+					group = fmt.Sprint(s.Gid)
+				}
+			}
+			if g, err := user.LookupGroupId(group); err == nil {
+				group = g.Name
+			}
+			return file, group
+		}
+	}
+	return "", ""
 }
 
 func examineEngines(o tensorrt.Options) finding {
