@@ -11,6 +11,7 @@ import (
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
+	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/trt"
 	"github.com/toklip/toklip/trt/enginecache"
 )
@@ -223,5 +224,19 @@ func TestUnfit(t *testing.T) {
 		if got := unfit(k, wanted, sm); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A model folder of an earlier version has nothing for TensorRT, and the error says what to do.
+func TestGraphsOfAnOldModel(t *testing.T) {
+	s := Source{Precision: model.FP32, Manifest: &model.Manifest{Name: "old", Graphs: []model.Graph{
+		{Role: model.RoleTokenizer, Precision: model.FP32, Backends: []string{model.BackendONNXRuntime}},
+		{Role: model.RoleEncoder, Precision: model.FP32, Backends: []string{model.BackendONNXRuntime, model.BackendTensorRT}},
+	}}}
+	if _, err := s.graph(model.RoleTokenizer); !errors.Is(err, model.ErrNoGraph) || !strings.HasSuffix(err.Error(), "import the checkpoint again, with --precision fp32,fp16") {
+		t.Errorf("tokenizer: %v", err)
+	}
+	if _, err := s.graph(model.RoleEncoder); err != nil {
+		t.Errorf("encoder: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package tensorrt
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/model"
@@ -85,6 +86,10 @@ func (s Source) graph(role string) (model.Graph, error) {
 			return g, nil
 		}
 		errs = append(errs, err)
+	}
+	if !slices.ContainsFunc(s.Manifest.Graphs, func(g model.Graph) bool { return g.Role == role && slices.Contains(g.Backends, model.BackendTensorRT) }) {
+		// Folders of earlier versions: their tokenizer is for ONNX Runtime alone.
+		return model.Graph{}, fmt.Errorf("%w: import the checkpoint again, with --precision %s,%s", errs[0], model.FP32, model.FP16)
 	}
 	return model.Graph{}, errs[0]
 }
