@@ -48,6 +48,7 @@ type accelerator struct {
 	machine *tensorrt.Machine // nil while TensorRT could not be opened, or must not be
 	missing *tensorrt.Missing // what begin found to be built; nil afterwards
 	serving engine.Backend
+	dead    bool // serving is a TensorRT that failed and was closed, and ONNX Runtime could not take over
 
 	mu       sync.Mutex
 	loaded   *tensorrt.Loaded   // what serves; nil while that is ONNX Runtime
@@ -77,18 +78,20 @@ func (a *accelerator) begin(ctx context.Context) (engine.Backend, error) {
 		switch {
 		case err == nil:
 			return a.serving, nil
+		case ctx.Err() != nil:
+			return nil, errors.Join(err, a.close())
 		case errors.As(err, &missing):
 			a.missing, a.building = missing, &tensorrt.Progress{Step: "preparing to build engines"}
 		case a.cfg.Backend == model.BackendTensorRT && hopeless(err) && !errors.Is(err, model.ErrTooFar):
 			return nil, errors.Join(fmt.Errorf("backend tensorrt: %w; `toklip doctor` says what there is, backend = \"auto\" runs without", err), a.close())
 		case errors.Is(err, trt.ErrNoLibrary) || errors.Is(err, trt.ErrNoDevice):
 			a.log.Info("TensorRT is not used", "because", err)
-			a.cfg.Backend = model.BackendONNXRuntime // as if nothing else had been asked for
+			a.giveUp() // as if nothing else had been asked for
 		default:
 			a.log.Warn("TensorRT is not used", "because", err)
 			a.trouble = "TensorRT is not used: " + err.Error()
 			if hopeless(err) {
-				a.cfg.Backend = model.BackendONNXRuntime
+				a.giveUp()
 			}
 		}
 	}
@@ -114,6 +117,18 @@ func hopeless(err error) bool {
 		}
 	}
 	return false
+}
+
+// giveUp has TensorRT tried no more, and frees what it holds of the GPU.
+func (a *accelerator) giveUp() {
+	a.cfg.Backend = model.BackendONNXRuntime
+	if a.machine == nil {
+		return
+	}
+	if err := a.machine.Close(); err != nil {
+		a.log.Warn("TensorRT was not closed in order", "error", err)
+	}
+	a.machine = nil
 }
 
 // open opens TensorRT if it is not open.
@@ -159,29 +174,38 @@ func (a *accelerator) openONNXRuntime() (engine.Backend, error) {
 func (a *accelerator) serve(ctx context.Context, pipeline *engine.Pipeline) error {
 	a.pipeline = pipeline
 	pause := shortestPause
-	for ctx.Err() == nil && a.wanted() {
-		begun := time.Now()
+	for ctx.Err() == nil && (a.wanted() || a.dead) {
 		var err error
 		if a.loaded != nil {
-			a.loaded.Keep(ctx)
-			select {
-			case <-ctx.Done():
-				return nil
-			case err = <-a.failed:
-			}
+			begun := time.Now()
+			err = a.use(ctx)
 			if time.Since(begun) > longestPause {
 				pause = shortestPause
 			}
-			a.fallBack(ctx, err)
-		} else if err = a.improve(ctx); err == nil {
-			continue
-		} else if ctx.Err() != nil {
-			return nil
-		} else if hopeless(err) {
-			a.complain("TensorRT is not used: " + err.Error())
+		} else {
+			if a.dead {
+				a.takeOver(ctx)
+			}
+			if a.wanted() {
+				if err = a.improve(ctx); err == nil {
+					continue
+				}
+			}
+			if err != nil && ctx.Err() == nil && hopeless(err) {
+				a.giveUp()
+				a.complain("TensorRT is not used: " + err.Error())
+				err = nil
+			}
+			if !a.wanted() && !a.dead {
+				return nil
+			}
+		}
+		if ctx.Err() != nil {
 			return nil
 		}
-		a.complain(fmt.Sprintf("TensorRT is not used: %v; next attempt in %v", err, pause))
+		if err != nil {
+			a.complain(fmt.Sprintf("TensorRT is not used: %v; next attempt in %v", err, pause))
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -192,9 +216,31 @@ func (a *accelerator) serve(ctx context.Context, pipeline *engine.Pipeline) erro
 	return nil
 }
 
+// use has TensorRT serve until it fails for good, and ONNX Runtime then. The engines' report is written beside: a busy disk
+// must not keep ONNX Runtime from taking over.
+func (a *accelerator) use(ctx context.Context) error {
+	loaded, kept := a.loaded, make(chan struct{})
+	go func() {
+		defer close(kept)
+		loaded.Keep(ctx)
+	}()
+	defer func() { <-kept }()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-a.failed:
+		a.fallBack(ctx, err)
+		return err
+	}
+}
+
 // complain tells of what keeps TensorRT from serving.
 func (a *accelerator) complain(trouble string) {
-	a.log.Warn("ONNX Runtime serves", "because", trouble)
+	who := onnxruntime.Name
+	if a.dead {
+		who = "nothing"
+	}
+	a.log.Warn("TensorRT does not serve", "because", trouble, "serves", who)
 	a.mu.Lock()
 	a.trouble, a.building = trouble, nil
 	a.mu.Unlock()
@@ -283,6 +329,7 @@ func (a *accelerator) swap(ctx context.Context, from, to engine.Backend) error {
 		a.mu.Unlock()
 		return errors.Join(err, to.Close())
 	}
+	a.dead = false
 	a.forgetFailure() // the old one's last error is none of the new one's
 	a.changed()
 	if err := from.Close(); err != nil {
@@ -294,30 +341,36 @@ func (a *accelerator) swap(ctx context.Context, from, to engine.Backend) error {
 
 // fallBack has ONNX Runtime serve instead of a TensorRT that failed for good, and frees the GPU.
 func (a *accelerator) fallBack(ctx context.Context, cause error) {
+	a.dead = true
 	a.complain("TensorRT failed: " + cause.Error())
 	old := a.serving
 	a.mu.Lock()
 	a.loaded = nil
 	a.mu.Unlock()
-	backend, err := a.openONNXRuntime()
-	if err == nil {
-		a.serving = backend
-		if _, err = a.pipeline.Swap(ctx, backend); err != nil {
-			a.serving = old
-			err = errors.Join(err, backend.Close())
-		} else {
-			a.changed()
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		// The pipeline keeps the dead backend, every frame fails, and the state says so, until TensorRT is back.
-		a.log.Error("ONNX Runtime cannot take over", "error", err)
-	}
+	a.takeOver(ctx)
 	if err := old.Close(); err != nil {
 		a.log.Warn("TensorRT was not closed in order", "error", err)
 	}
 	a.reset()
 	a.forgetFailure()
+}
+
+// takeOver has ONNX Runtime serve in place of a dead backend. If it cannot, every frame fails, and the state says so, until it
+// can, or TensorRT is back.
+func (a *accelerator) takeOver(ctx context.Context) {
+	backend, err := a.openONNXRuntime()
+	if err == nil {
+		if _, err = a.pipeline.Swap(ctx, backend); err != nil {
+			err = errors.Join(err, backend.Close())
+		}
+	}
+	switch {
+	case err == nil:
+		a.serving, a.dead = backend, false
+		a.changed()
+	case ctx.Err() == nil:
+		a.log.Error("ONNX Runtime cannot take over", "error", err)
+	}
 }
 
 // reset gives TensorRT a fresh context of the GPU.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +47,37 @@ func TestErrorsOfTheGPU(t *testing.T) {
 			n.stop()
 		})
 	}
+}
+
+// TestNothingCanTakeOver from a lost GPU while a file of the model is gone: the state says so, and ONNX Runtime is tried again even
+// where TensorRT is hopeless.
+func TestNothingCanTakeOver(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	_, model := programs(t)
+	own := filepath.Join(n.dir, "model")
+	if err := os.CopyFS(own, os.DirFS(model)); err != nil {
+		t.Fatal(err)
+	}
+	n.engine = strings.NewReplacer(strconv.Quote(model), strconv.Quote(own), `"fp32"`, `"fp16"`).Replace(n.engine)
+	n.trts += "in_flight = 1\n"
+	n.start()
+	n.served("tensorrt", 5)
+	n.comesTo(api.StateReady, "")
+	tokenizer := filepath.Join(own, "tokenizer.onnx") // of ONNX Runtime alone
+	if err := os.Rename(tokenizer, tokenizer+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	n.order("process device-lost 1", "load bad-model *")
+	n.logged("ONNX Runtime cannot take over")
+	n.degraded("TensorRT is not used: load engine: ordered by the test")
+	if err := os.Rename(tokenizer+".gone", tokenizer); err != nil {
+		t.Fatal(err)
+	}
+	n.served("onnxruntime", 3)
+	n.comesTo(api.StateDegraded, "TensorRT is not used: load engine: ordered by the test")
+	n.seen.accounted(t)
+	n.stop()
 }
 
 // TestShortOfMemory for a moment costs the frames of some batches, and nothing else.
