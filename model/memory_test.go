@@ -57,7 +57,7 @@ func TestImportMemory(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	const limit = 1500 << 20
+	const limit = 1000 << 20
 	peak := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
 	t.Logf("peak of resident memory %d MiB\n%s", peak>>20, out)
 	if peak > limit {
