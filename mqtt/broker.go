@@ -178,11 +178,13 @@ func (b *Broker) Run(ctx context.Context) error {
 // How long Run waits, once its context ended, for messages on their way to subscribers.
 const (
 	drainQuiet   = 50 * time.Millisecond  // nothing was written for so long: all are out
-	drainLongest = 500 * time.Millisecond // although others go on publishing
+	drainLongest = 800 * time.Millisecond // although others go on publishing, or a subscriber does not acknowledge
 )
 
 // drain lets messages that were taken reach their subscribers, above all a last "offline".
-// The server queues them for each client and tells nobody how many are left.
+// The server queues them for each client and tells nobody how many are left. Of those with
+// acknowledgement it does tell; for the others quiet has to do, which a busy machine may
+// take for the end.
 func (b *Broker) drain() {
 	began := time.Now()
 	for time.Since(began) < drainLongest {
@@ -195,9 +197,10 @@ func (b *Broker) drain() {
 			}
 		}
 		left := drainQuiet - time.Since(last)
-		if clients == 0 || left <= 0 {
+		if clients == 0 || left <= 0 && atomic.LoadInt64(&b.server.Info.Inflight) <= 0 {
 			return
 		}
+		left = max(left, time.Millisecond)
 		select {
 		case <-time.After(left):
 		case <-b.closed:

@@ -141,7 +141,7 @@ func (d *daemon) run(ctx context.Context) error {
 
 // stopGrace is how long cameras, pipeline and model have to end. With the time that the client takes to say goodbye
 // (mqtt.Options.ShutdownTimeout, 2 s) and a broker inside to hand that out, it stays below the 5 s promised.
-const stopGrace = 2200 * time.Millisecond
+const stopGrace = 1900 * time.Millisecond
 
 // serveWithin serves until ctx ends, the connection to the broker ends for good, or serving fails. It does not wait
 // longer than stopGrace for what a context cannot interrupt: a model being loaded, a run of the backend, a worker that
