@@ -17,5 +17,8 @@
 //	err = build(lock.PlanPath())
 //	meta, err := lock.Commit(enginecache.Build{...}) // hash, fsync, rename
 //
+// A plan that is carried to other machines lies outside the cache as NAME.plan, with NAME.json beside it: see [Describe] and
+// [LoadFile].
+//
 // Locks are flock(2) locks: they end with their process, however it ends.
 package enginecache
