@@ -25,7 +25,7 @@ func (m *Machine) delivered(n Network) (Network, *enginecache.Plan) {
 	plan, err := enginecache.LoadFile(path, func(k enginecache.Key) string { return unfit(k, n.Key, m.device.SM) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		m.log.Info("the folder of plans has none for this network", "network", n.String(), "plan", path)
+		m.log.Warn("the folder of plans has none for this network", "network", n.String(), "plan", path)
 		return n, nil
 	case err != nil:
 		m.log.Warn("plan is not used", "network", n.String(), "because", err)
