@@ -271,7 +271,7 @@ func (a *accelerator) improve(ctx context.Context) error {
 		err = a.swap(ctx, old, a.serving)
 	}
 	if errors.Is(err, trt.ErrDeviceLost) || errors.Is(err, trt.ErrTimeout) {
-		a.reset()
+		a.reset(ctx)
 	}
 	return err
 }
@@ -351,7 +351,7 @@ func (a *accelerator) fallBack(ctx context.Context, cause error) {
 	if err := old.Close(); err != nil {
 		a.log.Warn("TensorRT was not closed in order", "error", err)
 	}
-	a.reset()
+	a.reset(ctx)
 	a.forgetFailure()
 }
 
@@ -373,10 +373,28 @@ func (a *accelerator) takeOver(ctx context.Context) {
 	}
 }
 
-// reset gives TensorRT a fresh context of the GPU.
-func (a *accelerator) reset() {
-	if err := a.machine.Reset(); err != nil {
-		a.log.Warn("the GPU's context was not renewed; a restart of the daemon does it", "error", err)
+// resetPatience is how long a GPU may take to give its context up before the state says that it does not.
+const resetPatience = 5 * time.Second
+
+// reset gives TensorRT a fresh context of the GPU. Where the GPU hangs, the driver may wait for ever: nobody can interrupt
+// that, and ONNX Runtime serves meanwhile. If ctx ends first, it goes on until the process ends, which is soon.
+func (a *accelerator) reset(ctx context.Context) {
+	machine, done := a.machine, make(chan error, 1)
+	go func() { done <- machine.Reset() }()
+	patience := time.NewTimer(resetPatience)
+	defer patience.Stop()
+	for {
+		select {
+		case err := <-done:
+			if err != nil {
+				a.log.Warn("the GPU's context was not renewed; a restart of the daemon does it", "error", err)
+			}
+			return
+		case <-patience.C:
+			a.complain("the GPU hangs and does not give its context up; unless it does, TensorRT serves again after a restart of the daemon")
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -240,3 +240,15 @@ func TestGraphsOfAnOldModel(t *testing.T) {
 		t.Errorf("encoder: %v", err)
 	}
 }
+
+func TestInFlight(t *testing.T) {
+	for _, test := range []struct {
+		family     string
+		integrated bool
+		want       int
+	}{{"trt10", false, 2}, {"rtx", false, 2}, {"trt10", true, 1}, {"trt8", false, 1}} {
+		if got := inFlight(test.family, trt.Device{Integrated: test.integrated}); got != test.want {
+			t.Errorf("%s, integrated %v: %d in flight, want %d", test.family, test.integrated, got, test.want)
+		}
+	}
+}

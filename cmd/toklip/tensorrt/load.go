@@ -217,15 +217,16 @@ func (m *Machine) pipelineOptions(s Source, run RunOptions, engines []*trt.Engin
 		o.Timeout = run.Timeout
 	}
 	if o.InFlight = run.InFlight; o.InFlight == 0 {
-		o.InFlight = inFlight(m.Device())
+		o.InFlight = inFlight(m.info.Family, m.Device())
 	}
 	return o, nil
 }
 
 // inFlight is how many batches a GPU has under way. A discrete one has room for the tokenizer of the next batch beside the
-// encoder of this one; an integrated one is full with either.
-func inFlight(d trt.Device) int {
-	if d.Integrated {
+// encoder of this one; an integrated one is full with either. TensorRT 8 has one at a time: 8.5 gives each batch size of
+// each batch under way a profile of its own, and an engine has few.
+func inFlight(family string, d trt.Device) int {
+	if d.Integrated || family == "trt8" {
 		return 1
 	}
 	return 2

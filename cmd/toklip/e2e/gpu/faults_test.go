@@ -26,6 +26,7 @@ func TestErrorsOfTheGPU(t *testing.T) {
 		{"hang", "1", []string{"process hang 1"}, "TensorRT failed"},
 		{"out of memory for long", "1", []string{"process out-of-memory *"}, "5 batches failed in a row"},
 		{"lost again while it comes back", "1", []string{"process device-lost 1", "load device-lost 1"}, "next attempt in 2s"},
+		{"slow to give its context up", "1", []string{"process device-lost 1", "reset slow=7000 1"}, "does not give its context up"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +48,20 @@ func TestErrorsOfTheGPU(t *testing.T) {
 			n.stop()
 		})
 	}
+}
+
+// TestStopWhileTheGPUHangs in a call of the driver that nobody can interrupt: the daemon ends in time all the same.
+func TestStopWhileTheGPUHangs(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.trts += "in_flight = 1\n"
+	n.start()
+	n.served("tensorrt", 5)
+	n.order("process device-lost 1", "reset slow=600000 1")
+	n.degraded("does not give its context up")
+	n.seen.forget()
+	n.served("onnxruntime", 3)
+	n.stop()
 }
 
 // TestNothingCanTakeOver from a lost GPU while a file of the model is gone: the state says so, and ONNX Runtime is tried again even
