@@ -303,6 +303,12 @@ func TestReconnects(t *testing.T) {
 		t.Fatalf("before: %q", w.lines.Text())
 	}
 	stop()
+	// A broker that is back before the client noticed has its connection without a gap to tell of.
+	for gone := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "not connected"); time.Sleep(time.Millisecond) {
+		if time.Now().After(gone) {
+			t.Fatalf("the broker's end is not told: %s", log.String())
+		}
+	}
 	embedded(t, address) // knows nothing of the session
 	publisher(t, url)("toklip/a/availability", true, []byte("offline"))
 	if !w.lines.Scan() || !strings.Contains(w.lines.Text(), "offline") {
