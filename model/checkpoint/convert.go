@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"unsafe"
+
+	"github.com/toklip/toklip/model/half"
 )
 
 // decode converts len(dst) little-endian elements of src to float32. src holds exactly as many elements.
@@ -61,24 +63,12 @@ func decodeFloat16(dst []float32, src []byte) {
 	if w, ok := words(src, len(dst)); ok {
 		w = w[:len(dst)]
 		for i := range dst {
-			dst[i] = half(w[i])
+			dst[i] = half.To(w[i])
 		}
 		return
 	}
 	src = src[:2*len(dst)]
 	for i := range dst {
-		dst[i] = half(binary.LittleEndian.Uint16(src[2*i:]))
+		dst[i] = half.To(binary.LittleEndian.Uint16(src[2*i:]))
 	}
-}
-
-// half converts an IEEE 754 binary16 number. Shifting exponent and fraction into a float32 leaves the value
-// too small by 2^112, for subnormal numbers as well, and the product is exact.
-func half(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	bits := uint32(h&0x7fff) << 13
-	if bits >= 0x7c00<<13 { // infinity, or not a number: keep the fraction
-		return math.Float32frombits(sign | 0x7f800000 | bits)
-	}
-	f := math.Float32frombits(bits) * 0x1p112
-	return math.Float32frombits(sign | math.Float32bits(f))
 }

@@ -1,4 +1,4 @@
-// Package half converts between float32 and IEEE 754 binary16, the fp16 of graphs and arrays.
+// Package half converts between float32 and IEEE 754 binary16, the fp16 of checkpoints, graphs and arrays.
 package half
 
 import (
@@ -29,17 +29,16 @@ func From(v float32) uint16 {
 	return sign | uint16((bits-(127-15)<<23)>>13)
 }
 
-// To widens a half-precision number, exactly.
+// To widens a half-precision number, exactly. Shifting exponent and fraction into a float32 leaves the value too small by 2^112,
+// for subnormal numbers as well, and the product is exact.
 func To(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
-	exponent, fraction := uint32(h>>10)&0x1f, uint32(h)&0x3ff
-	switch exponent {
-	case 0:
-		return math.Float32frombits(math.Float32bits(float32(fraction)*0x1p-24) | sign)
-	case 0x1f:
-		return math.Float32frombits(sign | 0xff<<23 | fraction<<13)
+	bits := uint32(h&0x7fff) << 13
+	if bits >= 0x7c00<<13 { // infinity, or not a number: keep the fraction
+		return math.Float32frombits(sign | 0x7f800000 | bits)
 	}
-	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
+	f := math.Float32frombits(bits) * 0x1p112
+	return math.Float32frombits(sign | math.Float32bits(f))
 }
 
 // Append appends the values as little-endian bytes. A value beyond [Largest], or none at all, is an error naming it.
