@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -68,7 +69,7 @@ func (r *Ranges) Observe(file []byte) (*Observed, error) {
 		}
 	}
 	o := &Observed{}
-	flat := onnx.Tensor{Name: "observed/flat", Type: onnx.Int64, Shape: []int64{1}, Raw: appendInt64(nil, -1)}
+	flat := onnx.Tensor{Name: "observed/flat", Type: onnx.Int64, Shape: []int64{1}, Raw: onnx.AppendInts(nil, []int64{-1})}
 	patch := onnx.Patch{Initializers: []onnx.Tensor{flat}}
 	sizes := map[int64]bool{}
 	const most = 4096 // blocks: more are in no model
@@ -93,7 +94,7 @@ func (r *Ranges) Observe(file []byte) (*Observed, error) {
 			size := fmt.Sprintf("observed/%d", k)
 			if !sizes[k] {
 				sizes[k] = true
-				patch.Initializers = append(patch.Initializers, onnx.Tensor{Name: size, Type: onnx.Int64, Shape: []int64{1}, Raw: appendInt64(nil, k)})
+				patch.Initializers = append(patch.Initializers, onnx.Tensor{Name: size, Type: onnx.Int64, Shape: []int64{1}, Raw: onnx.AppendInts(nil, []int64{k})})
 			}
 			patch.Nodes = append(patch.Nodes,
 				onnx.Node{Op: "Reshape", Name: at + "/flat", Inputs: []string{at + "/abs", flat.Name}, Outputs: []string{at + "/flat"}},
@@ -107,13 +108,6 @@ func (r *Ranges) Observe(file []byte) (*Observed, error) {
 	}
 	o.File, err = patch.Apply(file)
 	return o, err
-}
-
-func appendInt64(b []byte, v int64) []byte {
-	for i := range 8 {
-		b = append(b, byte(uint64(v)>>(8*i)))
-	}
-	return b
 }
 
 type seen struct {
@@ -142,15 +136,7 @@ func (r *Ranges) Add(o *Observed, outputs [][]float32) error {
 		}
 		s.largest = append(s.largest, outputs[i]...)
 		s.count += o.counts[i]
-		slices.SortFunc(s.largest, func(a, b float32) int {
-			switch {
-			case a > b:
-				return -1
-			case a < b:
-				return 1
-			}
-			return 0
-		})
+		slices.SortFunc(s.largest, func(a, b float32) int { return cmp.Compare(b, a) })
 		// What the percentile over all frames can still need, whatever comes.
 		keep := 1
 		if r.method == MethodPercentile {

@@ -114,11 +114,7 @@ func (g *Graph) Initializer(t Tensor) string {
 
 // Int64s adds a small one-dimensional constant, such as the shape for a Reshape.
 func (g *Graph) Int64s(name string, v ...int64) string {
-	raw := make([]byte, 0, 8*len(v))
-	for _, x := range v {
-		raw = binary.LittleEndian.AppendUint64(raw, uint64(x))
-	}
-	return g.Initializer(Tensor{Name: name, Type: Int64, Shape: []int64{int64(len(v))}, Raw: raw})
+	return g.Initializer(Tensor{Name: name, Type: Int64, Shape: []int64{int64(len(v))}, Raw: AppendInts(make([]byte, 0, 8*len(v)), v)})
 }
 
 // Floats adds a small constant that is kept in the graph itself.
@@ -214,6 +210,14 @@ func (g *Graph) WriteFile(path string) (FileInfo, error) {
 	}
 	sum := sha256.Sum256(b)
 	return FileInfo{Name: filepath.Base(path), Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:])}, nil
+}
+
+// AppendInts appends the values as little-endian bytes.
+func AppendInts(b []byte, v []int64) []byte {
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint64(b, uint64(x))
+	}
+	return b
 }
 
 // AppendFloats appends the values as little-endian bytes.
