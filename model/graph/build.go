@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/toklip/toklip/model/checkpoint"
 	"github.com/toklip/toklip/model/onnx"
@@ -93,6 +92,7 @@ func (j job) tokenizer(opts Options) ([]Written, error) {
 	}
 	whole.Backends, latents.Backends = []string{onnxRuntime}, []string{tensorRT}
 	out := []Written{whole, latents}
+	var parts []Written
 	if opts.FP16 {
 		narrow, weights, err := j.write("tokenizer.fp16", nil, func(b *builder) { b.half = true; b.tokenizerLatents() })
 		if err != nil {
@@ -105,17 +105,14 @@ func (j job) tokenizer(opts Options) ([]Written, error) {
 			if err != nil {
 				return nil, err
 			}
-			w.Precision, w.Backends = fp16, []string{onnxRuntime}
-			out = append(out, w)
+			w.Role, w.Precision, w.Backends = "tokenizer.part", fp16, []string{onnxRuntime}
+			parts = append(parts, w)
 		}
 	}
 	for i := range out {
-		out[i].Role, _, _ = strings.Cut(out[i].Graph.Name, ".")
-		if strings.Contains(out[i].Graph.Name, ".part.") {
-			out[i].Role += ".part"
-		}
+		out[i].Role = "tokenizer"
 	}
-	return out, nil
+	return append(out, parts...), nil
 }
 
 // encoder writes the token encoder in every form that is asked for.
