@@ -128,14 +128,7 @@ func untyped(m *onnx.Model, types map[string]onnx.DType) []string {
 // TestPrecisionOfProducts: what a graph's name promises is what its convolutions and matrix products take.
 func TestPrecisionOfProducts(t *testing.T) {
 	r := synthetic(t, "tiny", true)
-	a, err := Inspect(r, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if _, err := Build(t.Context(), r, a, dir, Options{FP16: true}); err != nil {
-		t.Fatal(err)
-	}
+	dir, a := build(t, r, Config{}, Options{FP16: true})
 	if _, err := BuildQDQ(t.Context(), r, a, dir, QDQOptions{Ranges: someRanges(a.Depth)}); err != nil {
 		t.Fatal(err)
 	}

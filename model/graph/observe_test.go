@@ -190,13 +190,7 @@ func TestSetRanges(t *testing.T) {
 	if _, err := BuildQDQ(t.Context(), r, a, t.TempDir(), QDQOptions{Ranges: ranges}); err == nil || !strings.Contains(err.Error(), "the range of blocks.2/attn/proj's input was not measured") {
 		t.Errorf("error %v", err)
 	}
-	decoder := filepath.Join(dir, "x")
-	if err := os.Mkdir(decoder, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Build(t.Context(), r, a, decoder, Options{}); err != nil {
-		t.Fatal(err)
-	}
+	decoder, _ := build(t, r, Config{}, Options{})
 	other, err := os.ReadFile(filepath.Join(decoder, "decoder.onnx"))
 	if err != nil {
 		t.Fatal(err)
