@@ -260,7 +260,11 @@ func FuzzReference(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := m.readReference(bytes.NewReader(b), int64(len(b)))
+		arrays, err := npy.ReadNPZ(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return
+		}
+		r, err := m.reference(arrays)
 		if err != nil {
 			return
 		}

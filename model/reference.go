@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"path/filepath"
 
@@ -122,15 +121,6 @@ func (m *Manifest) LoadReference(dir string) (*Reference, error) {
 
 // ErrNoReference is wrapped where a model folder has no reference set.
 var ErrNoReference = errors.New("no reference set in the model")
-
-// readReference reads a reference set of this model from memory or a file.
-func (m *Manifest) readReference(from io.ReaderAt, size int64) (*Reference, error) {
-	arrays, err := npy.ReadNPZ(from, size)
-	if err != nil {
-		return nil, err
-	}
-	return m.reference(arrays)
-}
 
 // reference checks the arrays of a reference set against the model.
 func (m *Manifest) reference(arrays map[string]*npy.Array) (*Reference, error) {
