@@ -16,5 +16,5 @@ tools/trt/test-shim.sh
 echo "test: every package, race detector on"
 "${gotestsum[@]}" --jsonfile .cache/test.json -- -race -timeout 15m ${TEST_FLAGS:-} ./...
 
-echo "test: the full-size model against its goldens, its memory, TensorRT's parser and builder (about five minutes, 7 GB of disk in a temporary folder)"
+echo "test: the full-size model against its goldens, its memory, TensorRT's parser and builder (about five minutes, 9 GB of disk and more in temporary folders)"
 TOKLIP_FULL=1 "${gotestsum[@]}" -- -count 1 -timeout 20m -run 'Full|ImportMemory' ./model/... ./engine/... ./trt/... ./cmd/...
