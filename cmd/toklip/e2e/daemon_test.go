@@ -19,6 +19,7 @@ import (
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/api/toklipv1"
+	"github.com/toklip/toklip/cmd/toklip/e2e/e2etest"
 )
 
 // imagesDaemon is a daemon whose camera shows one photograph over and over, at a real broker.
@@ -91,8 +92,8 @@ func TestMessagesSayWhatEncodeComputes(t *testing.T) {
 	toklip, worker := programs(t)
 	model := tinyModel(t, toklip)
 	folder, file := photoFolder(t)
-	port := freePort(t)
-	mosquitto(t, port)
+	port := e2etest.FreePort(t)
+	e2etest.Mosquitto(t, port)
 	client := subscribe(t, port, false, "toklip/"+node+"/camera/photo/tokens/json", "toklip/"+node+"/camera/photo/embedding/json")
 	daemon := start(t, toklip, "run", "--config", configure(t, imagesDaemon, model, port, worker, folder))
 
@@ -112,7 +113,7 @@ func TestMessagesSayWhatEncodeComputes(t *testing.T) {
 	var keyframes, reused int
 	embeddings := map[string]int{}
 	for n := 0; n < 40; n++ {
-		topic, payload, _ := strings.Cut(client.line(t), " ")
+		topic, payload, _ := strings.Cut(client.Line(t), " ")
 		var got struct {
 			Header    frameHeader `json:"header"`
 			Grid      [2]int      `json:"grid"`
@@ -128,7 +129,7 @@ func TestMessagesSayWhatEncodeComputes(t *testing.T) {
 			h.Width != 600 || h.Height != 400 || h.Resize != "squash" || h.Window == nil || *h.Window != (window{0, 0, 600, 400}) {
 			t.Fatalf("header is not of the photograph: %+v (window %+v)", h, h.Window)
 		}
-		if age := time.Duration(h.PublishNS - h.CaptureWallNS); age < 0 || age > patience || h.CaptureMonoNS <= 0 {
+		if age := time.Duration(h.PublishNS - h.CaptureWallNS); age < 0 || age > e2etest.Patience || h.CaptureMonoNS <= 0 {
 			t.Fatalf("capture %d, publish %d, monotonic %d: not the times of a frame just captured", h.CaptureWallNS, h.PublishNS, h.CaptureMonoNS)
 		}
 		if strings.HasSuffix(topic, "embedding/json") {
@@ -160,7 +161,7 @@ func TestMessagesSayWhatEncodeComputes(t *testing.T) {
 	if len(embeddings) != 1 {
 		t.Errorf("a still picture gave %d different embeddings, want the very same one each time", len(embeddings))
 	}
-	if code, took := daemon.stop(t); code != 0 || took > 5*time.Second {
+	if code, took := daemon.Stop(t); code != 0 || took > 5*time.Second {
 		t.Errorf("ended with code %d after %v, want 0 within 5 s", code, took)
 	}
 }
@@ -170,14 +171,14 @@ func TestProtobufMessages(t *testing.T) {
 	toklip, worker := programs(t)
 	model := tinyModel(t, toklip)
 	folder, _ := photoFolder(t)
-	port := freePort(t)
-	mosquitto(t, port)
+	port := e2etest.FreePort(t)
+	e2etest.Mosquitto(t, port)
 	client := subscribe(t, port, true, "toklip/"+node+"/camera/photo/tokens", "toklip/"+node+"/camera/photo/embedding", "toklip/"+node+"/camera/photo/features")
 	start(t, toklip, "run", "--config", configure(t, imagesDaemon, model, port, worker, folder))
 
 	sequences := map[string]uint64{}
 	for len(sequences) < 3 {
-		topic, payload, _ := strings.Cut(client.line(t), " ")
+		topic, payload, _ := strings.Cut(client.Line(t), " ")
 		data, err := hex.DecodeString(payload)
 		if err != nil {
 			t.Fatal(err)
@@ -229,8 +230,8 @@ func TestLifeOfANode(t *testing.T) {
 	toklip, worker := programs(t)
 	model := tinyModel(t, toklip)
 	folder, _ := photoFolder(t)
-	port := freePort(t)
-	broker := mosquitto(t, port)
+	port := e2etest.FreePort(t)
+	broker := e2etest.Mosquitto(t, port)
 	file := configure(t, imagesDaemon, model, port, worker, folder)
 	daemon := start(t, toklip, "run", "--config", file)
 
@@ -249,7 +250,7 @@ func TestLifeOfANode(t *testing.T) {
 		return r["availability"] == "online" && strings.Contains(r["state"], `"ready"`) &&
 			strings.Contains(r["info"], `"embedding_space"`) && strings.Contains(r["camera/photo/status"], `"online"`)
 	}
-	waitFor(t, "the node is online and ready", ready)
+	e2etest.WaitFor(t, "the node is online and ready", ready)
 
 	// A second daemon of the same name must not start.
 	out, err := exec.Command(toklip, "run", "--config", file).CombinedOutput()
@@ -258,16 +259,16 @@ func TestLifeOfANode(t *testing.T) {
 	}
 
 	// The broker goes and comes back with an empty memory: everything retained is said again.
-	broker.stop(t)
-	mosquitto(t, port)
-	waitFor(t, "the node is online and ready after the broker's restart", ready)
+	broker.Stop(t)
+	e2etest.Mosquitto(t, port)
+	e2etest.WaitFor(t, "the node is online and ready after the broker's restart", ready)
 
 	// The worker is killed: another one takes over, the status says how often.
 	kill := exec.Command("pkill", "-KILL", "-P", strconv.Itoa(daemon.Process.Pid), "-f", "toklip-capture")
 	if out, err := kill.CombinedOutput(); err != nil {
 		t.Fatalf("kill the worker: %v %s", err, out)
 	}
-	waitFor(t, "the camera is online with one restart", func() bool {
+	e2etest.WaitFor(t, "the camera is online with one restart", func() bool {
 		var status api.CameraStatus
 		_ = json.Unmarshal([]byte(retained()["camera/photo/status"]), &status)
 		return status.Status == api.CameraOnline && status.Counters.Restarts == 1
@@ -277,15 +278,15 @@ func TestLifeOfANode(t *testing.T) {
 	if err := daemon.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the will says offline", func() bool { return retained()["availability"] == "offline" })
-	waitFor(t, "no worker is left", func() bool {
+	e2etest.WaitFor(t, "the will says offline", func() bool { return retained()["availability"] == "offline" })
+	e2etest.WaitFor(t, "no worker is left", func() bool {
 		return exec.Command("pgrep", "-f", "toklip-capture --node "+node).Run() != nil
 	})
 
 	// Started again and ended in order.
 	daemon = start(t, toklip, "run", "--config", file)
-	waitFor(t, "the node is back", ready)
-	code, took := daemon.stop(t)
+	e2etest.WaitFor(t, "the node is back", ready)
+	code, took := daemon.Stop(t)
 	if code != 0 || took > 5*time.Second {
 		t.Errorf("ended with code %d after %v, want 0 within 5 s", code, took)
 	}
@@ -299,15 +300,15 @@ func TestCommands(t *testing.T) {
 	toklip, worker := programs(t)
 	model := tinyModel(t, toklip)
 	folder, _ := photoFolder(t)
-	port := freePort(t)
-	mosquitto(t, port)
+	port := e2etest.FreePort(t)
+	e2etest.Mosquitto(t, port)
 	start(t, toklip, "run", "--config", configure(t, imagesDaemon, model, port, worker, folder))
 	status := subscribe(t, port, false, "toklip/"+node+"/camera/photo/status")
-	status.lineWith(t, `"online"`)
+	status.LineWith(t, `"online"`)
 
 	replies := subscribe(t, port, false, "test/replies")
 	status2 := subscribe(t, port, false, "toklip/"+node+"/availability")
-	status2.lineWith(t, "online") // both subscriptions are in place once a later one is
+	status2.LineWith(t, "online") // both subscriptions are in place once a later one is
 	ask := func(verb, args string) string {
 		t.Helper()
 		message := `{"id":"` + verb + `","reply_to":"test/replies"`
@@ -317,7 +318,7 @@ func TestCommands(t *testing.T) {
 		if out, err := exec.Command("mosquitto_pub", "-p", port, "-q", "1", "-t", "toklip/"+node+"/command/"+verb, "-m", message+"}").CombinedOutput(); err != nil {
 			t.Fatalf("publish: %v %s", err, out)
 		}
-		return replies.lineWith(t, `"id":"`+verb+`"`)
+		return replies.LineWith(t, `"id":"`+verb+`"`)
 	}
 	for _, tt := range []struct{ verb, args, want, status string }{
 		{"ping", "", `"ok":true`, ""},
@@ -334,7 +335,7 @@ func TestCommands(t *testing.T) {
 			t.Errorf("%s %s: got %s, want it to contain %s", tt.verb, tt.args, got, tt.want)
 		}
 		if tt.status != "" {
-			status.lineWith(t, tt.status)
+			status.LineWith(t, tt.status)
 		}
 	}
 }
@@ -346,16 +347,16 @@ func TestDemo(t *testing.T) {
 	if filepath.Dir(toklip) != filepath.Dir(worker) {
 		t.Fatal("the demo finds its worker beside itself only")
 	}
-	port := freePort(t)
+	port := e2etest.FreePort(t)
 	demo := start(t, toklip, "run", "--demo", "--listen", "127.0.0.1:"+port)
-	demo.lineWith(t, "carry no meaning")
-	demo.lineWith(t, "demo/clip")
-	demo.lineWith(t, "tokens")
+	demo.LineWith(t, "carry no meaning")
+	demo.LineWith(t, "demo/clip")
+	demo.LineWith(t, "tokens")
 	client := subscribe(t, port, false, "toklip/demo/camera/clip/tokens/json")
-	if line := client.line(t); !strings.Contains(line, `"grid":[8,8]`) || !strings.Contains(line, `"width":640`) {
+	if line := client.Line(t); !strings.Contains(line, `"grid":[8,8]`) || !strings.Contains(line, `"width":640`) {
 		t.Errorf("not a message of the demo: %s", line)
 	}
-	if code, took := demo.stop(t); code != 0 || took > 5*time.Second {
+	if code, took := demo.Stop(t); code != 0 || took > 5*time.Second {
 		t.Errorf("ended with code %d after %v, want 0 within 5 s", code, took)
 	}
 }
@@ -368,8 +369,8 @@ func TestFailuresAtStart(t *testing.T) {
 		name, file, want string
 		code             int
 	}{
-		{"no model", configure(t, imagesDaemon, "/nonexistent/model", freePort(t), worker, folder), "/nonexistent/model", 1},
-		{"no worker", configure(t, imagesDaemon, tinyModel(t, toklip), freePort(t), "/nonexistent/worker", folder), "/nonexistent/worker", 1},
+		{"no model", configure(t, imagesDaemon, "/nonexistent/model", e2etest.FreePort(t), worker, folder), "/nonexistent/model", 1},
+		{"no worker", configure(t, imagesDaemon, tinyModel(t, toklip), e2etest.FreePort(t), "/nonexistent/worker", folder), "/nonexistent/worker", 1},
 		{"bad configuration", configure(t, "node = \"A\"\n"), "toklip.toml:1: node", 3},
 		{"no camera", configure(t, "node = \"a\"\n"), "no camera", 3},
 	} {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/toklip/toklip/capture/capturetest"
+	"github.com/toklip/toklip/cmd/toklip/e2e/e2etest"
 	"github.com/toklip/toklip/trt"
 	"github.com/toklip/toklip/trt/trttest"
 )
@@ -68,9 +69,9 @@ func TestREADME(t *testing.T) {
 	must("bin/toklip model synth --preset tiny --precision fp32,fp16,int8 --out models/toklip-s-256")
 	onTest := trt.ShimVariable + "=" + trttest.Shim(t) + " " + trt.AllowTestVariable + "=1 "
 
-	port := freePort(t)
+	port := e2etest.FreePort(t)
 	demo := start(t, toklip, "run", "--demo", "--listen", "127.0.0.1:"+port)
-	demo.lineWith(t, "tokens")
+	demo.LineWith(t, "tokens")
 
 	known := 0
 	for _, line := range readmeCommands(t, root) {
@@ -121,10 +122,10 @@ func runConfigured(t *testing.T, dir, line string) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	daemon := start(t, args[0], append(args[1:], "--listen", "127.0.0.1:"+freePort(t))...)
+	daemon := start(t, args[0], append(args[1:], "--listen", "127.0.0.1:"+e2etest.FreePort(t))...)
 	t.Chdir(wd)
-	waitFor(t, "the daemon of the README is ready", func() bool { return strings.Contains(daemon.out.String(), "msg=ready") })
-	if code, _ := daemon.stop(t); code != 0 {
+	e2etest.WaitFor(t, "the daemon of the README is ready", func() bool { return strings.Contains(daemon.Out.String(), "msg=ready") })
+	if code, _ := daemon.Stop(t); code != 0 {
 		t.Errorf("%s: ended with code %d", line, code)
 	}
 }

@@ -109,7 +109,7 @@ func TestShortOfMemory(t *testing.T) {
 	if _, drops := n.seen.accounted(t); drops["failed"] < 1 || drops["failed"] > 4 { // a graph that finds no memory is done without
 		t.Errorf("dropped %v, want up to 4 that failed", drops)
 	}
-	if n := strings.Count(n.daemon.out.String(), "backend swapped"); n != 1 {
+	if n := strings.Count(n.daemon.Out.String(), "backend swapped"); n != 1 {
 		t.Errorf("the backend was swapped %d times, want once", n)
 	}
 	n.stop()

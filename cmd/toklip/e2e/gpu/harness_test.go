@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,12 +20,10 @@ import (
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/capture/capturetest"
+	"github.com/toklip/toklip/cmd/toklip/e2e/e2etest"
 	"github.com/toklip/toklip/trt"
 	"github.com/toklip/toklip/trt/trttest"
 )
-
-// patience bounds every wait: far more than a busy machine needs, so that only what never comes fails.
-const patience = 60 * time.Second
 
 // promised is how long the daemon may take to end after SIGTERM.
 const promised = 5 * time.Second
@@ -61,9 +58,8 @@ func programs(t *testing.T) (toklip, model string) {
 				return err
 			}
 			made.toklip, made.model = filepath.Join(made.dir, "toklip"), filepath.Join(made.dir, "tiny")
-			build := append([]string{"build", "-o", made.toklip}, strings.Fields(os.Getenv(flagsVariable))...)
-			if out, err := exec.Command("go", append(build, "github.com/toklip/toklip/cmd/toklip")...).CombinedOutput(); err != nil {
-				return fmt.Errorf("build toklip: %w\n%s", err, out)
+			if err := e2etest.Build(made.toklip, strings.Fields(os.Getenv(flagsVariable))...); err != nil {
+				return err
 			}
 			synth := exec.Command(made.toklip, "model", "synth", "--preset", "tiny", "--no-text", "--precision", "fp32,fp16,int8", "--out", made.model)
 			if out, err := synth.CombinedOutput(); err != nil {
@@ -93,7 +89,7 @@ type node struct {
 	shim         string
 	seen         *recorder
 
-	daemon *daemon
+	daemon *e2etest.Process
 }
 
 // newNode starts a broker and listens. The daemon comes with start.
@@ -106,7 +102,8 @@ func newNode(t *testing.T) *node {
 	n.engine = fmt.Sprintf("[model]\npath = %q\n[engine]\nthreads = 1\nprecision = \"fp32\"\n", model)
 	n.shim, n.source = trttest.Shim(t), "test://pattern?fps=20&width=320&height=240"
 	n.trts = fmt.Sprintf("[engine.tensorrt]\nshim = %q\ncache_dir = %q\n", n.shim, filepath.Join(n.dir, "engines"))
-	n.port = mosquitto(t)
+	n.port = e2etest.FreePort(t)
+	e2etest.Mosquitto(t, n.port)
 	n.seen = listen(t, n.port, n.name)
 	n.order()
 	return n
@@ -147,22 +144,13 @@ source = %q
 func (n *node) start() {
 	n.t.Helper()
 	n.seen.forget()
-	n.daemon = launch(n.t, n.env, n.toklip, "run", "--config", n.configuration())
+	n.daemon = e2etest.Start(n.t, n.env, n.toklip, "run", "--config", n.configuration())
 }
 
 // stop ends the daemon, which must be in time and in order.
 func (n *node) stop() {
 	n.t.Helper()
-	begun := time.Now()
-	if err := n.daemon.Process.Signal(syscall.SIGTERM); err != nil {
-		n.t.Fatal(err)
-	}
-	select {
-	case <-n.daemon.ended:
-	case <-time.After(patience):
-		n.t.Fatal("the daemon does not end after SIGTERM")
-	}
-	if code, took := n.daemon.ProcessState.ExitCode(), time.Since(begun); code != 0 || took > promised {
+	if code, took := n.daemon.Stop(n.t); code != 0 || took > promised {
 		n.t.Errorf("ended with code %d after %v, want 0 within %v", code, took, promised)
 	}
 }
@@ -224,7 +212,7 @@ func (n *node) served(backend string, count int) {
 // logged waits for text in the daemon's log.
 func (n *node) logged(text string) {
 	n.t.Helper()
-	n.wait("the log says "+text, func() bool { return strings.Contains(n.daemon.out.String(), text) })
+	n.wait("the log says "+text, func() bool { return strings.Contains(n.daemon.Out.String(), text) })
 }
 
 // info is the newest birth document.
@@ -240,19 +228,19 @@ func (n *node) info() api.Info {
 // wait polls until a condition holds, and gives up early when the daemon ended.
 func (n *node) wait(what string, ok func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(e2etest.Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return
 		}
 		select {
-		case <-n.daemon.ended:
-			n.t.Fatalf("the daemon ended (%v) before: %s", n.daemon.err, what)
+		case <-n.daemon.Ended:
+			n.t.Fatalf("the daemon ended (%v) before: %s", n.daemon.Err, what)
 		default:
 		}
 	}
 	_ = n.daemon.Process.Signal(syscall.SIGQUIT) // where is it?
-	<-n.daemon.ended
-	n.t.Fatalf("waited %v in vain: %s; states: %+v", patience, what, n.seen.states())
+	<-n.daemon.Ended
+	n.t.Fatalf("waited %v in vain: %s; states: %+v", e2etest.Patience, what, n.seen.states())
 }
 
 // builder is the building process's id, 0 if there is none.
@@ -261,65 +249,6 @@ func (n *node) builder() int {
 	pid := 0
 	_, _ = fmt.Sscan(string(out), &pid)
 	return pid
-}
-
-// daemon is a started program whose output is kept.
-type daemon struct {
-	*exec.Cmd
-	out   *capturetest.Output
-	ended chan struct{}
-	err   error
-}
-
-func launch(t *testing.T, env []string, name string, args ...string) *daemon {
-	t.Helper()
-	d := &daemon{Cmd: exec.Command(name, args...), out: &capturetest.Output{}, ended: make(chan struct{})}
-	d.Env, d.Stdout, d.Stderr = env, d.out, d.out
-	if err := d.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		d.err = d.Wait()
-		close(d.ended)
-	}()
-	t.Cleanup(func() {
-		_ = d.Process.Kill() // it may have ended
-		<-d.ended
-		if strings.Contains(d.out.String(), "WARNING: DATA RACE") {
-			t.Error("a data race")
-		}
-		if t.Failed() {
-			t.Logf("%s %v wrote:\n%s", filepath.Base(name), args, d.out)
-		}
-	})
-	return d
-}
-
-// mosquitto starts a real broker and returns its port.
-func mosquitto(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := exec.LookPath("mosquitto")
-	if err != nil {
-		path = "/usr/sbin/mosquitto" // not in everybody's PATH
-	}
-	launch(t, os.Environ(), path, "-p", port)
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-			c.Close()
-			return port
-		}
-	}
-	t.Fatal("mosquitto does not listen")
-	return ""
 }
 
 // frame is what is kept of a token message.
@@ -356,7 +285,7 @@ func listen(t *testing.T, port, name string) *recorder {
 			return client.Subscribe(prefix+"#", 1, func(_ paho.Client, m paho.Message) { r.take(strings.TrimPrefix(m.Topic(), prefix), m.Payload()) })
 		},
 	} {
-		if token := wait(); !token.WaitTimeout(patience) || token.Error() != nil {
+		if token := wait(); !token.WaitTimeout(e2etest.Patience) || token.Error() != nil {
 			t.Fatalf("mosquitto: %v", token.Error())
 		}
 	}

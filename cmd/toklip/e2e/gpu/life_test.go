@@ -82,8 +82,8 @@ func TestFirstStart(t *testing.T) {
 	n.start()
 	n.served("tensorrt", 3)
 	n.comesTo(api.StateReady, "")
-	if n.seen.count("onnxruntime") != 0 || strings.Contains(n.daemon.out.String(), "backend=onnxruntime") {
-		t.Errorf("with engines in the cache, ONNX Runtime was loaded:\n%s", n.daemon.out)
+	if n.seen.count("onnxruntime") != 0 || strings.Contains(n.daemon.Out.String(), "backend=onnxruntime") {
+		t.Errorf("with engines in the cache, ONNX Runtime was loaded:\n%s", n.daemon.Out)
 	}
 	n.stop()
 }
@@ -168,7 +168,7 @@ func TestStopWhileBuilding(t *testing.T) {
 				t.Fatalf("after %v the building process %d goes on", signal, builder)
 			}
 		}
-		<-n.daemon.ended
+		<-n.daemon.Ended
 	}
 }
 
@@ -205,7 +205,7 @@ func TestTwoDaemons(t *testing.T) {
 	if err != nil || len(plans) != 2 {
 		t.Errorf("%d plans are in the cache, want 2: %v", len(plans), plans)
 	}
-	if log := one.daemon.out.String() + other.daemon.out.String(); strings.Count(log, "seconds=0\n") != 2 {
+	if log := one.daemon.Out.String() + other.daemon.Out.String(); strings.Count(log, "seconds=0\n") != 2 {
 		t.Errorf("one of both should have found two engines built by the other:\n%s", log)
 	}
 }
