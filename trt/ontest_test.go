@@ -77,21 +77,7 @@ func goldens(tb testing.TB) enginetest.Goldens {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	floats := func(name string) []float32 {
-		v, err := arrays[name].Float32()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return v
-	}
-	ids, err := arrays["ids"].Int32()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return enginetest.Goldens{
-		Images: floats("images"), IDs: ids, Margin: floats("margin"),
-		Features: floats("features"), Embedding: floats("embedding"), Decoded: floats("decoded"),
-	}
+	return enginetest.NewGoldens(tb, arrays)
 }
 
 // build makes a plan of one of the graphs.

@@ -17,6 +17,39 @@ type Goldens struct {
 	Decoded   []float32 // [n,3,S,S]; may be nil
 }
 
+// Array stands for an array of a file of goldens, however it was read.
+type Array interface {
+	Float32() ([]float32, error)
+	Int32() ([]int32, error)
+}
+
+// NewGoldens takes the goldens from the arrays of a file, by name. All must be there.
+func NewGoldens[A Array](tb testing.TB, arrays map[string]A) Goldens {
+	tb.Helper()
+	array := func(name string) A {
+		a, ok := arrays[name]
+		if !ok {
+			tb.Fatalf("golden %q is missing", name)
+		}
+		return a
+	}
+	floats := func(name string) []float32 {
+		v, err := array(name).Float32()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return v
+	}
+	ids, err := array("ids").Int32()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return Goldens{
+		Images: floats("images"), IDs: ids, Margin: floats("margin"),
+		Features: floats("features"), Embedding: floats("embedding"), Decoded: floats("decoded"),
+	}
+}
+
 // margin below which the reference's own choice of a token is left to rounding.
 const margin = 1e-5
 

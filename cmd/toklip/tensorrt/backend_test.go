@@ -85,22 +85,17 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-func TestGoldens(t *testing.T) {
+// goldens are what PyTorch computed for the tiny model.
+func goldens(t *testing.T) enginetest.Goldens {
+	t.Helper()
 	arrays, err := npy.LoadNPZ(filepath.Join(trttest.Root(t), "testdata", "reference", "golden", "tiny.npz"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	floats := func(name string) []float32 {
-		v, err := arrays[name].Float32()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	ids, err := arrays["ids"].Int32()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return enginetest.NewGoldens(t, arrays)
+}
+
+func TestGoldens(t *testing.T) {
 	machine := open(t, t.TempDir())
 	s := importTiny(t).source(model.FP32, 1)
 	build(t, machine, s, model.RoleTokenizer, model.RoleEncoder, model.RoleDecoder)
@@ -114,10 +109,7 @@ func TestGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer decoder.Close()
-	enginetest.RunGoldens(t, loaded.Describe().Model, enginetest.Goldens{
-		Images: floats("images"), IDs: ids, Margin: floats("margin"),
-		Features: floats("features"), Embedding: floats("embedding"), Decoded: floats("decoded"),
-	}, loaded.EncodeImage, decoder.Decode)
+	enginetest.RunGoldens(t, loaded.Describe().Model, goldens(t), loaded.EncodeImage, decoder.Decode)
 	if r := loaded.Report; !r.Passed || r.TokenAgreement < 0.999 || r.FeatureCosine < 0.99999 || r.EmbeddingCosine < 0.99999 {
 		t.Errorf("agreement with the reference: %+v", r)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -14,8 +13,6 @@ import (
 	"github.com/toklip/toklip/engine/enginetest"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/model"
-	"github.com/toklip/toklip/model/npy"
-	"github.com/toklip/toklip/trt/trttest"
 )
 
 // What only a GPU with TensorRT can show. `make test-gpu` sets gpuVariable, and then a machine without is a failure;
@@ -97,21 +94,6 @@ func TestGPUConformance(t *testing.T) {
 
 func TestGPUGoldens(t *testing.T) {
 	machine := openGPU(t, t.TempDir())
-	arrays, err := npy.LoadNPZ(filepath.Join(trttest.Root(t), "testdata", "reference", "golden", "tiny.npz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	floats := func(name string) []float32 {
-		v, err := arrays[name].Float32()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	ids, err := arrays["ids"].Int32()
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := importTiny(t).source(model.FP32, 1)
 	build(t, machine, s, model.RoleTokenizer, model.RoleEncoder, model.RoleDecoder)
 	loaded := load(t, machine, s, run)
@@ -121,10 +103,7 @@ func TestGPUGoldens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer decoder.Close()
-	enginetest.RunGoldens(t, loaded.Describe().Model, enginetest.Goldens{
-		Images: floats("images"), IDs: ids, Margin: floats("margin"),
-		Features: floats("features"), Embedding: floats("embedding"), Decoded: floats("decoded"),
-	}, loaded.EncodeImage, decoder.Decode)
+	enginetest.RunGoldens(t, loaded.Describe().Model, goldens(t), loaded.EncodeImage, decoder.Decode)
 }
 
 // A graph must change nothing but the time.
