@@ -112,18 +112,14 @@ func (e *fileEncoder) file(ctx context.Context, path string) error {
 
 // array encodes the pictures of a .npy file, read one at a time.
 func (e *fileEncoder) array(ctx context.Context, path string) error {
-	in, err := npy.Open(path)
+	size := e.model.spec.ImageSize
+	in, err := openImages(path, size)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	size := e.model.spec.ImageSize
-	shape := in.Shape()
-	if len(shape) != 4 || shape[1] != 3 || shape[2] != size || shape[3] != size {
-		return fmt.Errorf("%s: holds %s %v; this model takes float32 [n,3,%d,%d]", path, in.DType(), shape, size, size)
-	}
 	image := make([]float32, 3*size*size)
-	for i := range shape[0] {
+	for i := range in.Shape()[0] {
 		if err := in.ReadFloat32(image, int64(i)*int64(len(image))); err != nil {
 			return err
 		}
@@ -135,6 +131,20 @@ func (e *fileEncoder) array(ctx context.Context, path string) error {
 		}
 	}
 	return nil
+}
+
+// openImages opens a .npy file of pictures [n,3,size,size].
+func openImages(path string, size int) (*npy.Reader, error) {
+	in, err := npy.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	shape := in.Shape()
+	if len(shape) != 4 || shape[1] != 3 || shape[2] != size || shape[3] != size {
+		in.Close()
+		return nil, fmt.Errorf("%s: holds %s %v; this model takes float32 [n,3,%d,%d]", path, in.DType(), shape, size, size)
+	}
+	return in, nil
 }
 
 // checkNormalised refuses values no normalised image has: the networks would give tokens of them all the same.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -127,7 +126,7 @@ func (f *calibrateFlags) run(cmd *cobra.Command) error {
 	result, err := model.Calibrate(cmd.Context(), f.model, model.CalibrateOptions{
 		Pictures: pictures, Source: strings.Join(f.frames, ", "), Method: f.method, Floors: model.Floors{Features: f.floor, Embedding: f.floor},
 		Runner: &graphRunner{library: f.library}, Progress: bar.update,
-		Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger: warnings(stderr),
 	})
 	if err != nil {
 		return err
@@ -202,16 +201,12 @@ func findFrames(paths []string, size int) (frameRefs, error) {
 			out = append(out, frameRef{path, -1})
 			return nil
 		}
-		in, err := npy.Open(path)
+		in, err := openImages(path, size)
 		if err != nil {
 			return err
 		}
 		defer in.Close()
-		shape := in.Shape()
-		if len(shape) != 4 || shape[1] != 3 || shape[2] != size || shape[3] != size {
-			return fmt.Errorf("%s: holds %s %v; this model takes float32 [n,3,%d,%d]", path, in.DType(), shape, size, size)
-		}
-		for i := range shape[0] {
+		for i := range in.Shape()[0] {
 			out = append(out, frameRef{path, i})
 		}
 		return nil

@@ -86,13 +86,13 @@ func printManifest(out io.Writer, m *model.Manifest) {
 		}
 	}
 	if c := m.Calibration; c != nil {
-		line("calibrated", "by %s on %s, %s, of %s, %s", c.By, count(c.Frames, "frame"), c.Source, c.Created.Format(time.RFC3339), c.Method)
+		line("calibrated", "by %s on %s, %s, of %s, %s", c.By, plural(c.Frames, "frame"), c.Source, c.Created.Format(time.RFC3339), c.Method)
 	}
 	if m.Codebook != nil {
 		line("codebook", "%s: %s", m.Codebook.Name, byteSize(m.Codebook.Size))
 	}
 	if r := m.Reference; r != nil {
-		line("reference", "%s: %s, %s by %s: %s", r.File.Name, byteSize(r.File.Size), count(r.Frames, "frame"), r.By, r.Source)
+		line("reference", "%s: %s, %s by %s: %s", r.File.Name, byteSize(r.File.Size), plural(r.Frames, "frame"), r.By, r.Source)
 	} else {
 		line("reference", "none: TensorRT engines cannot be judged; import again on a machine with ONNX Runtime")
 	}
@@ -114,15 +114,7 @@ func qualityLine(q *model.Quality) string {
 	if q.TokenFloor > 0 {
 		text += fmt.Sprintf("; equal tokens %.2f %% (floor %.2f %%), of those with a clear margin %.2f %%", 100*q.TokenAgreement, 100*q.TokenFloor, 100*q.ClearTokenAgreement)
 	}
-	return text + fmt.Sprintf("; %s", count(q.Grids, "picture"))
-}
-
-// count writes a number of things.
-func count(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return fmt.Sprintf("%d %s", n, thing)
+	return text + "; " + plural(q.Grids, "picture")
 }
 
 func orNone(s string) string {

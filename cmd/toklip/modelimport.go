@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,7 +161,7 @@ func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlag
 	} else {
 		fmt.Fprintf(stderr, "note: no reference set is made, by which TensorRT engines are judged: %v\n", err)
 	}
-	opts.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	opts.Logger = warnings(stderr)
 	manifest, err := model.Import(ctx, reader, flags.out, opts)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,7 +57,7 @@ func newPullCommand() *cobra.Command {
 				defer bar.abandon()
 				result, err := pull.Pull(cmd.Context(), entry, pull.Options{
 					Dir: downloads, AcceptLicense: accepted, Endpoint: endpoint, Token: os.Getenv("HF_TOKEN"),
-					Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+					Logger: warnings(cmd.ErrOrStderr()),
 					Progress: func(p pull.Progress) {
 						stage := "download " + entry.BaseName()
 						if p.Phase == pull.Checking {
