@@ -14,10 +14,7 @@ import (
 )
 
 // Problems lists values that cannot be used. Lines are not known.
-func (c *Config) Problems() []Problem { return c.check() }
-
-// check finds values that decoded but cannot be used.
-func (c *Config) check() []Problem {
+func (c *Config) Problems() []Problem {
 	var found []Problem
 	bad := func(key, format string, args ...any) {
 		found = append(found, Problem{Key: key, Text: fmt.Sprintf(format, args...)})

@@ -82,7 +82,7 @@ func Parse(name, text string) (Config, error) {
 		seen[plain]++
 		problems = append(problems, Problem{Line: at.line, Key: at.key, Text: "unknown key" + suggest(key[len(key)-1])})
 	}
-	for _, p := range cfg.check() {
+	for _, p := range cfg.Problems() {
 		p.Line = lines.line(p.Key)
 		problems = append(problems, p)
 	}
