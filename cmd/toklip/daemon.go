@@ -256,22 +256,22 @@ func (d *daemon) load(ctx context.Context) (err error) {
 
 // openDaemonModel opens the model as ONNX Runtime runs it: TensorRT's precisions that it lacks are fp32 there.
 func openDaemonModel(cfg config.Config) (*openedModel, error) {
-	precision := cfg.Engine.Precision
-	if precision == tensorrt.Auto || precision == model.FP16 {
-		precision = model.FP32
-	}
-	opened, err := openModel(cfg.Model.Path, precision, model.BackendONNXRuntime)
-	if precision == model.FP32 || cfg.Engine.Backend == model.BackendONNXRuntime || !errors.Is(err, model.ErrNoGraph) {
-		return opened, err
-	}
-	manifest, loadErr := model.Load(cfg.Model.Path)
-	if loadErr != nil {
-		return nil, loadErr
-	}
-	if _, missing := manifest.Graph(model.RoleEncoder, precision, model.BackendTensorRT); missing != nil {
+	manifest, err := loadManifest(cfg.Model.Path)
+	if err != nil {
 		return nil, err
 	}
-	return openModel(cfg.Model.Path, model.FP32, model.BackendONNXRuntime)
+	precision := cfg.Engine.Precision
+	lacks := func(backend string) bool {
+		_, err := manifest.Graph(model.RoleEncoder, precision, backend)
+		return err != nil
+	}
+	switch {
+	case precision == tensorrt.Auto || precision == model.FP16:
+		precision = model.FP32
+	case cfg.Engine.Backend != model.BackendONNXRuntime && lacks(model.BackendONNXRuntime) && !lacks(model.BackendTensorRT):
+		precision = model.FP32
+	}
+	return translate(cfg.Model.Path, manifest, precision)
 }
 
 // assemble makes the pipeline and one camera after the other.

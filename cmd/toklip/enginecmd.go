@@ -133,7 +133,7 @@ func (b *engineBuild) run(ctx context.Context, stderr io.Writer, progress func(t
 			return out, fmt.Errorf("--nice %d: %w", b.nice, err)
 		}
 	}
-	opened, err := openModel(b.model, model.FP32, model.BackendONNXRuntime)
+	opened, err := openModel(b.model, model.FP32)
 	if err != nil {
 		return out, err
 	}

@@ -17,15 +17,24 @@ type openedModel struct {
 	spec     *engine.Model
 }
 
-// openModel reads a model folder's manifest and translates it for the engine.
-func openModel(dir, precision, backend string) (*openedModel, error) {
-	if dir == "" {
-		return nil, errors.New("no model: name a folder made by `toklip model import`, `model pull` or `model synth`")
-	}
-	manifest, err := model.Load(dir)
+// openModel reads a model folder's manifest and translates it for the engine, with the graphs of ONNX Runtime.
+func openModel(dir, precision string) (*openedModel, error) {
+	manifest, err := loadManifest(dir)
 	if err != nil {
 		return nil, err
 	}
+	return translate(dir, manifest, precision)
+}
+
+// loadManifest reads the manifest of a model folder, which must be named.
+func loadManifest(dir string) (*model.Manifest, error) {
+	if dir == "" {
+		return nil, errors.New("no model: name a folder made by `toklip model import`, `model pull` or `model synth`")
+	}
+	return model.Load(dir)
+}
+
+func translate(dir string, manifest *model.Manifest, precision string) (*openedModel, error) {
 	resize, err := preprocess.ParseMode(manifest.Image.Resize)
 	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", dir, err)
@@ -47,7 +56,7 @@ func openModel(dir, precision, backend string) (*openedModel, error) {
 		{model.RoleEncoder, precision, &spec.Encoder},
 		{model.RoleDecoder, model.FP32, &spec.Decoder},
 	} {
-		graph, err := manifest.Graph(part.role, part.precision, backend)
+		graph, err := manifest.Graph(part.role, part.precision, model.BackendONNXRuntime)
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", dir, err)
 		}

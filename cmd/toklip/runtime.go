@@ -77,7 +77,7 @@ func (f *backendFlags) open() (*openedModel, error) {
 	if err := f.tensorrt.check(); err != nil {
 		return nil, err
 	}
-	return openModel(f.model, precision, model.BackendONNXRuntime)
+	return openModel(f.model, precision)
 }
 
 // onTensorRT reports whether TensorRT runs the model.
