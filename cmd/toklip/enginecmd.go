@@ -120,8 +120,7 @@ func (b *engineBuild) check() error {
 // enginesBuilt is what came of a build.
 type enginesBuilt struct {
 	built []tensorrt.Built
-	files []string // with --out
-	cache string   // else
+	files []string // with --out, instead
 }
 
 func (b *engineBuild) run(ctx context.Context, stderr io.Writer, progress func(tensorrt.Progress)) (out enginesBuilt, err error) {
@@ -138,7 +137,7 @@ func (b *engineBuild) run(ctx context.Context, stderr io.Writer, progress func(t
 		return out, err
 	}
 	open := tensorrt.Open
-	if b.out != "" && len(b.capabilities) > 0 {
+	if len(b.capabilities) > 0 {
 		open = tensorrt.OpenLibrary
 	}
 	machine, err := open(tensorrtOptions(b.TensorRT, warnings(stderr)))
@@ -156,19 +155,8 @@ func (b *engineBuild) run(ctx context.Context, stderr io.Writer, progress func(t
 		out.files, err = machine.Export(ctx, networks, b.out, progress)
 		return out, err
 	}
-	if out.cache, err = b.cacheDir(); err != nil {
-		return out, err
-	}
 	out.built, err = machine.Build(ctx, networks, b.again, progress)
 	return out, err
-}
-
-func (b *engineBuild) cacheDir() (string, error) {
-	cache, err := tensorrtOptions(b.TensorRT, warnings(io.Discard)).Cache()
-	if err != nil {
-		return "", err
-	}
-	return cache.Dir(), nil
 }
 
 // speak builds for a program that reads JSON.
@@ -241,15 +229,20 @@ type shownEngine struct {
 func shown(e enginecache.Entry) shownEngine {
 	s := shownEngine{ID: e.ID, Size: e.Size, Used: e.Used, Path: e.Path, Building: e.Building, Problem: e.Problem}
 	if m := e.Meta; m != nil {
-		s.Role, s.Precision, s.Batch, s.Created = m.Key.Role, m.Key.Precision, m.Key.BatchMax, m.Created
-		s.GPU = madeFor(m.Key)
-		s.TensorRT = m.Key.Family + " " + m.Key.Version
+		s.describe(m)
 		var r model.Report
 		if len(m.Report) > 0 && json.Unmarshal(m.Report, &r) == nil {
 			s.Report = &r
 		}
 	}
 	return s
+}
+
+// describe fills in what the engine is.
+func (s *shownEngine) describe(m *enginecache.Metadata) {
+	s.Role, s.Precision, s.Batch, s.Created = m.Key.Role, m.Key.Precision, m.Key.BatchMax, m.Created
+	s.GPU = madeFor(m.Key)
+	s.TensorRT = m.Key.Family + " " + m.Key.Version
 }
 
 // madeFor says which GPUs an engine is for.
@@ -269,7 +262,7 @@ func newEngineListCommand() *cobra.Command {
 		Example: "  toklip engine list\n  toklip engine list --json | jq -r '.[] | select(.problem) | .id'",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cache, err := tensorrtOptions(flags.TensorRT, warnings(cmd.ErrOrStderr())).Cache()
+			cache, err := flags.cache()
 			if err != nil {
 				return err
 			}
@@ -322,7 +315,7 @@ that is needed again is built again.`,
 		Example: "  toklip engine gc --dry-run\n  toklip engine gc --older-than 7d",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cache, err := tensorrtOptions(flags.TensorRT, warnings(cmd.ErrOrStderr())).Cache()
+			cache, err := flags.cache()
 			if err != nil {
 				return err
 			}

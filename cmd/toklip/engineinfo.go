@@ -37,7 +37,7 @@ that the engine was built for.`,
 		Example: "  toklip engine info 3f2a\n  toklip engine info --layers --json 3f2a | jq '.layers.Layers | length'\n  toklip engine info plans/encoder.fp16.plan",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, names []string) error {
-			info, err := describeEngine(names[0], flags, cmd.ErrOrStderr())
+			info, err := describeEngine(names[0], flags)
 			if err != nil {
 				return err
 			}
@@ -58,17 +58,16 @@ that the engine was built for.`,
 }
 
 // describeEngine finds a file, or else an entry of the cache.
-func describeEngine(name string, flags tensorrtFlags, stderr io.Writer) (*engineInfo, error) {
+func describeEngine(name string, flags tensorrtFlags) (*engineInfo, error) {
 	info := &engineInfo{}
 	if file, err := os.Stat(name); err == nil && file.Mode().IsRegular() {
 		info.Path, info.Size, info.Created = name, file.Size(), file.ModTime()
 		if m, err := enginecache.ReadMetadata(name); err == nil { // other plans are described by their header alone
-			info.Role, info.Precision, info.Batch, info.Created = m.Key.Role, m.Key.Precision, m.Key.BatchMax, m.Created
-			info.GPU, info.TensorRT = madeFor(m.Key), m.Key.Family+" "+m.Key.Version
+			info.describe(m)
 			info.Key, info.Hash = &m.Key, m.PlanSHA256
 		}
 	} else {
-		cache, err := tensorrtOptions(flags.TensorRT, warnings(stderr)).Cache()
+		cache, err := flags.cache()
 		if err != nil {
 			return nil, err
 		}

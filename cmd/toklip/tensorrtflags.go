@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/tensorrt"
+	"github.com/toklip/toklip/trt/enginecache"
 )
 
 // tensorrtFlags are the flags that say where TensorRT lies and how engines are built: those of the configuration's table
@@ -34,6 +36,11 @@ func (f *tensorrtFlags) addLibraries(cmd *cobra.Command) {
 func (f *tensorrtFlags) addCache(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.CacheDir, "cache-dir", f.CacheDir, "`folder` of built engines; by default the user's cache")
 	_ = cmd.MarkFlagDirname("cache-dir")
+}
+
+// cache opens the folder of engines.
+func (f *tensorrtFlags) cache() (*enginecache.Cache, error) {
+	return tensorrt.Options{CacheDir: f.CacheDir}.Cache()
 }
 
 // addPlans adds the flag that says where plans lie that were built elsewhere.
