@@ -116,20 +116,15 @@ func (f *backendFlags) openDecoder(ctx context.Context, opened *openedModel, std
 		}
 		return library.LoadDecoder(opened.spec, onnxruntime.Options{Threads: f.threads})
 	}
-	machine, err := f.openMachine(stderr)
-	if err != nil {
-		return nil, err
-	}
-	source := tensorrtSource(f.tensorrt.TensorRT, opened, f.precision, 1)
-	d := &gpuDecoder{machine: machine}
-	err = f.withEngines(ctx, source, stderr, func() (err error) {
-		d.Decoder, err = machine.LoadDecoder(source)
+	var decoder *tensorrt.Decoder
+	machine, err := f.onMachine(ctx, opened, 1, stderr, func(m *tensorrt.Machine, s tensorrt.Source) (err error) {
+		decoder, err = m.LoadDecoder(s)
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(err, machine.Close())
+		return nil, err
 	}
-	return d, nil
+	return &gpuDecoder{Decoder: decoder, machine: machine}, nil
 }
 
 // gpu is a model on TensorRT, for a command.
@@ -156,31 +151,32 @@ func (f *backendFlags) run() tensorrt.RunOptions {
 	return run
 }
 
-func (f *backendFlags) openMachine(stderr io.Writer) (*tensorrt.Machine, error) {
+// openGPU loads tokenizer and encoder for batches of so many frames.
+func (f *backendFlags) openGPU(ctx context.Context, opened *openedModel, batch int, run tensorrt.RunOptions, stderr io.Writer) (*gpu, error) {
+	var loaded *tensorrt.Loaded
+	machine, err := f.onMachine(ctx, opened, batch, stderr, func(m *tensorrt.Machine, s tensorrt.Source) (err error) {
+		loaded, err = m.Load(ctx, s, run)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	loaded.Keep(ctx)
+	return &gpu{Loaded: loaded, machine: machine}, nil
+}
+
+// onMachine opens TensorRT and loads engines of the model, for batches of so many frames. The caller closes what was loaded, then
+// the machine.
+func (f *backendFlags) onMachine(ctx context.Context, opened *openedModel, batch int, stderr io.Writer, load func(*tensorrt.Machine, tensorrt.Source) error) (*tensorrt.Machine, error) {
 	machine, err := tensorrt.Open(tensorrtOptions(f.tensorrt.TensorRT, warnings(stderr)))
 	if err != nil {
 		return nil, fmt.Errorf("--backend tensorrt: %w; `toklip doctor` says what there is, --backend onnxruntime needs none of it", err)
 	}
-	return machine, nil
-}
-
-// openGPU loads tokenizer and encoder for batches of so many frames.
-func (f *backendFlags) openGPU(ctx context.Context, opened *openedModel, batch int, run tensorrt.RunOptions, stderr io.Writer) (*gpu, error) {
-	machine, err := f.openMachine(stderr)
-	if err != nil {
-		return nil, err
-	}
-	g := &gpu{machine: machine}
 	source := tensorrtSource(f.tensorrt.TensorRT, opened, f.precision, batch)
-	err = f.withEngines(ctx, source, stderr, func() (err error) {
-		g.Loaded, err = machine.Load(ctx, source, run)
-		return err
-	})
-	if err != nil {
+	if err := f.withEngines(ctx, source, stderr, func() error { return load(machine, source) }); err != nil {
 		return nil, errors.Join(err, machine.Close())
 	}
-	g.Keep(ctx)
-	return g, nil
+	return machine, nil
 }
 
 // withEngines loads engines, and builds them first if they are not there.
