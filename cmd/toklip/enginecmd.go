@@ -66,7 +66,7 @@ folder is engine.tensorrt.plans in the configuration, or --plans: with the same 
 			return b.show(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().StringVar(&b.model, "model", "", "model `folder`, made by model import, pull or synth (required)")
+	modelFlag(cmd, &b.model)
 	cmd.Flags().StringVar(&b.precision, "precision", b.precision, "`precision` of the token encoder: fp32, fp16, int8, or auto: fp16 where the model has it, else fp32")
 	cmd.Flags().StringSliceVar(&b.roles, "role", b.roles, "`list` of tokenizer, encoder and decoder, with commas")
 	cmd.Flags().IntVar(&b.batch, "batch", b.batch, "most `frames` in one run")
@@ -77,7 +77,6 @@ folder is engine.tensorrt.plans in the configuration, or --plans: with the same 
 	cmd.Flags().IntVar(&b.nice, "nice", 0, "lower the priority of this process by a `number` of 0 to 19")
 	b.addLibraries(cmd)
 	b.addBuild(cmd)
-	_ = cmd.MarkFlagDirname("model")
 	_ = cmd.MarkFlagDirname("out")
 	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{tensorrt.Auto, model.FP32, model.FP16, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{model.RoleTokenizer, model.RoleEncoder, model.RoleDecoder}, cobra.ShellCompDirectiveNoFileComp))
@@ -101,7 +100,7 @@ func (b *engineBuild) check() error {
 	case len(b.roles) == 0:
 		return usageError{errors.New("--role names nothing: choose of tokenizer, encoder and decoder")}
 	case b.model == "":
-		return usageError{errors.New("--model is missing: name a folder made by `toklip model import`, `model pull` or `model synth`")}
+		return checkModel(b.model)
 	case b.batch < 1 || b.batch > 64:
 		return usageError{fmt.Errorf("--batch %d is not between 1 and 64", b.batch)}
 	case b.nice < 0 || b.nice > 19:

@@ -36,7 +36,7 @@ type backendFlags struct {
 func (f *backendFlags) add(cmd *cobra.Command, precision bool) {
 	f.precision = tensorrt.Auto
 	f.tensorrt = newTensorRTFlags()
-	cmd.Flags().StringVar(&f.model, "model", "", "model `folder`, made by model import, pull or synth (required)")
+	modelFlag(cmd, &f.model)
 	cmd.Flags().StringVar(&f.backend, "backend", "auto", "`name` of what runs the model: onnxruntime, which auto is, or tensorrt, which builds engines first if there are none")
 	if precision {
 		cmd.Flags().StringVar(&f.precision, "precision", f.precision, "`precision` of the token encoder: fp32, int8 or, with tensorrt, fp16, where the model has it; auto: fp32, with tensorrt fp16 if it can be")
@@ -47,13 +47,25 @@ func (f *backendFlags) add(cmd *cobra.Command, precision bool) {
 	f.tensorrt.addLibraries(cmd)
 	f.tensorrt.addPlans(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions([]string{"auto", model.BackendONNXRuntime, model.BackendTensorRT}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// modelFlag adds --model, which checkModel wants.
+func modelFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "model", "", "model `folder`, made by model import, pull or synth (required)")
 	_ = cmd.MarkFlagDirname("model")
+}
+
+func checkModel(dir string) error {
+	if dir == "" {
+		return usageError{errors.New("--model is missing: name a folder made by `toklip model import`, `model pull` or `model synth`")}
+	}
+	return nil
 }
 
 // open opens the model.
 func (f *backendFlags) open() (*openedModel, error) {
-	if f.model == "" {
-		return nil, usageError{errors.New("--model is missing: name a folder made by `toklip model import`, `model pull` or `model synth`")}
+	if err := checkModel(f.model); err != nil {
+		return nil, err
 	}
 	switch f.backend {
 	case "auto":
