@@ -67,15 +67,6 @@ func (f *tensorrtFlags) check() error {
 	return nil
 }
 
-// tensorrtArgs is the configuration as flags of `toklip engine build`.
-func tensorrtArgs(c config.TensorRT) []string {
-	return []string{
-		"--shim=" + c.Shim, "--nvinfer=" + c.NVInfer, "--parser=" + c.Parser, "--cuda=" + c.CUDA, fmt.Sprintf("--device=%d", c.Device),
-		"--cache-dir=" + c.CacheDir, fmt.Sprintf("--workspace=%d", c.Workspace), fmt.Sprintf("--optimization-level=%d", c.OptimizationLevel),
-		fmt.Sprintf("--version-compatible=%t", c.VersionCompatible), fmt.Sprintf("--dla-core=%d", c.DLACore),
-	}
-}
-
 // warnings is the log of a command: what should be known, and nothing else.
 func warnings(out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
