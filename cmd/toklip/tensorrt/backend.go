@@ -35,7 +35,6 @@ type pipeline interface {
 type Backend struct {
 	about engine.Description
 	model *engine.Model
-	max   int // streams
 
 	submitting sync.Mutex // held during Submit
 	waiting    sync.Mutex // held during Wait; after submitting where both are
@@ -63,7 +62,7 @@ type stream struct {
 // now on, and calls free, which may be nil, once that has ended.
 func newBackend(p pipeline, about engine.Description, streams int, free func() error) *Backend {
 	return &Backend{
-		about: about, model: about.Model, max: streams, pipeline: p, free: free,
+		about: about, model: about.Model, pipeline: p, free: free,
 		frames: make([]trt.Frame, 0, about.MaxBatch), results: make([]trt.Result, about.MaxBatch), streams: make([]stream, streams),
 	}
 }
@@ -126,8 +125,8 @@ func (b *Backend) check(it *engine.Item) error {
 	f := it.Frame
 	g := preprocess.Geometry{Width: f.Width, Height: f.Height, Format: f.Format, Size: b.model.ImageSize, Mode: it.Resize}
 	err := g.Check(f.Pixels, f.Stride)
-	if err == nil && (it.Stream < 0 || it.Stream >= b.max) {
-		err = fmt.Errorf("stream number %d, must be 0 to %d", it.Stream, b.max-1)
+	if err == nil && (it.Stream < 0 || it.Stream >= len(b.streams)) {
+		err = fmt.Errorf("stream number %d, must be 0 to %d", it.Stream, len(b.streams)-1)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: camera %q, sequence %d: %w", engine.ErrFrame, f.Camera, f.Sequence, err)
@@ -263,7 +262,7 @@ func (b *Backend) keep(s *stream, r *engine.Result) {
 // drop takes the last result from each stream of the batch: it failed.
 func (b *Backend) drop(batch *engine.Batch) {
 	for i := range batch.Items {
-		if n := batch.Items[i].Stream; n >= 0 && n < b.max {
+		if n := batch.Items[i].Stream; n >= 0 && n < len(b.streams) {
 			b.keep(&b.streams[n], nil)
 			b.streams[n].fresh.Store(true)
 		}
