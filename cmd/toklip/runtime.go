@@ -220,23 +220,5 @@ func (g *graphRunner) Run(ctx context.Context, file string, inputs []map[string]
 	if err != nil {
 		return nil, err
 	}
-	in := make([]map[string]onnxruntime.Tensor, len(inputs))
-	for i, tensors := range inputs {
-		in[i] = map[string]onnxruntime.Tensor{}
-		for name, t := range tensors {
-			in[i][name] = onnxruntime.Tensor(t)
-		}
-	}
-	out, err := library.Run(ctx, file, in, outputs, onnxruntime.Options{})
-	if err != nil {
-		return nil, err
-	}
-	results := make([]map[string]model.Tensor, len(out))
-	for i, tensors := range out {
-		results[i] = map[string]model.Tensor{}
-		for name, t := range tensors {
-			results[i][name] = model.Tensor(t)
-		}
-	}
-	return results, nil
+	return onnxruntime.RunAs(ctx, library, file, inputs, outputs, onnxruntime.Options{})
 }

@@ -175,6 +175,35 @@ func (r *Runtime) Run(ctx context.Context, file string, inputs []map[string]Tens
 	return results, nil
 }
 
+// AnyTensor stands for every package's own type of what goes into a graph and comes out.
+type AnyTensor interface {
+	~struct {
+		Shape   []int64
+		Float32 []float32
+		Int32   []int32
+	}
+}
+
+// RunAs is [Runtime.Run] on the caller's type of tensor.
+func RunAs[T AnyTensor](ctx context.Context, r *Runtime, file string, inputs []map[string]T, outputs []string, opts Options) ([]map[string]T, error) {
+	results, err := r.Run(ctx, file, convert[T, Tensor](inputs), outputs, opts)
+	if err != nil {
+		return nil, err
+	}
+	return convert[Tensor, T](results), nil
+}
+
+func convert[From, To AnyTensor](list []map[string]From) []map[string]To {
+	out := make([]map[string]To, len(list))
+	for i, tensors := range list {
+		out[i] = make(map[string]To, len(tensors))
+		for name, t := range tensors {
+			out[i][name] = To(t)
+		}
+	}
+	return out
+}
+
 func runOnce(session *ort.DynamicAdvancedSession, names []string, in map[string]Tensor, outputs []string) (_ map[string]Tensor, err error) {
 	if len(in) != len(names) {
 		return nil, fmt.Errorf("%d tensors, the first input had %d", len(in), len(names))
