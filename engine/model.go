@@ -72,6 +72,24 @@ func (m *Model) Validate() error {
 	return nil
 }
 
+// CheckIDs finds ids outside the codebook. The common case is one pass without
+// branches that depend on the values.
+func (m *Model) CheckIDs(ids []int32) error {
+	var most uint32
+	for _, id := range ids {
+		most = max(most, uint32(id))
+	}
+	if most < uint32(m.Codebook) {
+		return nil
+	}
+	for i, id := range ids {
+		if uint32(id) >= uint32(m.Codebook) {
+			return fmt.Errorf("token %d has id %d, outside the codebook of %d", i, id, m.Codebook)
+		}
+	}
+	return nil
+}
+
 // Pixels turns a decoder's output, f32 [3,S,S] in RGB planes, into S x S pixels of 3 bytes, R, G, B, row by row.
 // Values outside [-1,1], or what Mean and Std make of [0,1], are cut.
 func (m *Model) Pixels(planes []float32) []byte {

@@ -112,7 +112,7 @@ func (g *Graphs) Tokenize(n int) ([]int32, error) {
 		return nil, &engine.Error{Op: "tokenize", Err: err}
 	}
 	ids := g.tokenizer.out[0].ints[:n*g.model.Tokens()]
-	if err := checkIDs(ids, g.model.Codebook); err != nil {
+	if err := g.model.CheckIDs(ids); err != nil {
 		return nil, &engine.Error{Op: "tokenize", Permanent: true, Err: fmt.Errorf("%q: %w", g.model.Tokenizer, err)}
 	}
 	return ids, nil
@@ -142,7 +142,7 @@ func (g *Graphs) Encode(n int) (features, embeddings []float32, err error) {
 		return nil, nil, &engine.Error{Op: "encode", Err: err}
 	}
 	tokens := n * g.model.Tokens()
-	if err := checkIDs(g.encoder.in[0].ints[:tokens], g.model.Codebook); err != nil {
+	if err := g.model.CheckIDs(g.encoder.in[0].ints[:tokens]); err != nil {
 		return nil, nil, &engine.Error{Op: "encode", Err: err}
 	}
 	if err := g.encoder.do(n); err != nil {
@@ -175,24 +175,6 @@ func (g *Graphs) Close() error {
 func (g *Graphs) checkBatch(n int) error {
 	if n < 1 || n > g.about.MaxBatch {
 		return fmt.Errorf("batch of %d, must be 1 to %d", n, g.about.MaxBatch)
-	}
-	return nil
-}
-
-// checkIDs finds ids outside the codebook. The common case is one pass without
-// branches that depend on the values.
-func checkIDs(ids []int32, codebook int) error {
-	var most uint32
-	for _, id := range ids {
-		most = max(most, uint32(id))
-	}
-	if most < uint32(codebook) {
-		return nil
-	}
-	for i, id := range ids {
-		if uint32(id) >= uint32(codebook) {
-			return fmt.Errorf("token %d has id %d, outside the codebook of %d", i, id, codebook)
-		}
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (d *Decoder) Decode(ids []int32) ([]float32, error) {
 	if len(ids) != d.model.Tokens() {
 		return nil, fmt.Errorf("decode: %d tokens, model %q has a grid of %dx%d", len(ids), d.model.Name, d.model.Rows, d.model.Cols)
 	}
-	if err := checkIDs(ids, d.model.Codebook); err != nil {
+	if err := d.model.CheckIDs(ids); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	copy(d.run.in[0].ints, ids)

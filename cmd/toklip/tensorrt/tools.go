@@ -77,8 +77,8 @@ func (d *Decoder) Decode(ids []int32) ([]float32, error) {
 	if len(ids) != d.spec.Tokens() {
 		return nil, fmt.Errorf("decode: %d tokens, model %q has a grid of %dx%d", len(ids), d.spec.Name, d.spec.Rows, d.spec.Cols)
 	}
-	if i := slices.IndexFunc(ids, func(id int32) bool { return id < 0 || int(id) >= d.spec.Codebook }); i >= 0 {
-		return nil, fmt.Errorf("decode: token %d has id %d, outside the codebook of %d", i, ids[i], d.spec.Codebook)
+	if err := d.spec.CheckIDs(ids); err != nil {
+		return nil, fmt.Errorf("decode: %w", err)
 	}
 	s := int64(d.spec.ImageSize)
 	err := d.engine.Run(
