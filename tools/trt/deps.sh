@@ -102,11 +102,16 @@ apt_install
 # ---- headers ------------------------------------------------------------------------------------------------
 
 # Debian 12 has a cargo of today under another name; its plain one is too old for the registry's index.
+# One that is there may be no more than rustup's, without a toolchain behind it.
+cargo=cargo
 need_cargo() {
-	command -v cargo >/dev/null && return 0
+	"$cargo" --version >/dev/null 2>&1 && return 0
+	cargo=/usr/bin/cargo
+	export RUSTC=/usr/bin/rustc
+	"$cargo" --version >/dev/null 2>&1 && return 0
 	if apt-cache show cargo-web >/dev/null 2>&1; then need cargo-web; else need cargo; fi
 	apt_install
-	command -v cargo >/dev/null || fail "cargo not found after installing it; install Rust 1.74 or later"
+	"$cargo" --version >/dev/null 2>&1 || fail "cargo not found after installing it; install Rust 1.74 or later"
 }
 
 # Puts header sets out of one version of the crate in place. Pairs: folder of ours, folder in the crate.
@@ -127,10 +132,10 @@ headers() { # version sha256 (part folder)...
 	printf '[package]\nname = "headers"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\ntrtx-sys = "=%s"\n' \
 		"$version" >"$work/project/Cargo.toml"
 	# An old cargo refuses what other crates need after having fetched this one: the file decides, not the exit code.
-	(cd "$work/project" && cargo fetch -q) 2>"$work/cargo.log" || true
+	(cd "$work/project" && "$cargo" fetch -q) 2>"$work/cargo.log" || true
 	local crate
 	crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "trtx-sys-$version*.crate" 2>/dev/null | head -n 1 || true)
-	[ -n "$crate" ] || fail "cargo fetch did not bring trtx-sys $version: $(tail -n 3 "$work/cargo.log" | tr '\n' ' ')"
+	[ -n "$crate" ] || fail "cargo fetch did not bring trtx-sys $version: $(head -n 3 "$work/cargo.log" | tr '\n' ' ')"
 	check "$sha256" "$crate"
 	tar -xzf "$crate" -C "$work" --strip-components 1 --wildcards '*/TensorRT-Headers/*'
 	for ((i = 0; i < ${#pairs[@]}; i += 2)); do
