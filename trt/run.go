@@ -90,13 +90,8 @@ func (r *run) submit(ctx context.Context, frames []Frame) error {
 	if batches >= r.o.InFlight {
 		return &Error{op, ErrBusy, fmt.Sprintf("%d submitted batches are under way, as many as can be: wait for one first", batches)}
 	}
-	if err := r.fill(op, frames); err != nil {
+	if err := r.hand(op, jobSubmit, frames); err != nil {
 		return err
-	}
-	e := r.submits.do(job{jobSubmit, len(frames)})
-	r.unpin()
-	if e != nil {
-		return r.library.result(op, e)
 	}
 	r.mu.Lock()
 	r.underway[r.batches] = len(frames)
@@ -158,13 +153,8 @@ func (r *run) process(ctx context.Context, frames []Frame, results []Result) (Ti
 	if len(results) < len(frames) {
 		return Times{}, &Error{op, ErrInvalid, fmt.Sprintf("there is room for %d results, the batch has %d frames", len(results), len(frames))}
 	}
-	if err := r.fill(op, frames); err != nil {
+	if err := r.hand(op, jobProcess, frames); err != nil {
 		return Times{}, err
-	}
-	e := r.submits.do(job{jobProcess, len(frames)})
-	r.unpin()
-	if e != nil {
-		return Times{}, r.library.result(op, e)
 	}
 	r.read(results[:len(frames)])
 	return r.times.goTimes(), nil
@@ -198,6 +188,18 @@ func (r *run) close() {
 	r.submits.give()
 }
 
+// hand gives frames to a call into C, their memory pinned meanwhile.
+func (r *run) hand(op string, kind jobKind, frames []Frame) error {
+	defer r.unpin()
+	if err := r.fill(op, frames); err != nil {
+		return err
+	}
+	if e := r.submits.do(job{kind, len(frames)}); e != nil {
+		return r.library.result(op, e)
+	}
+	return nil
+}
+
 // fill makes C's form of the frames and pins their memory until unpin.
 func (r *run) fill(op string, frames []Frame) error {
 	if len(frames) == 0 || len(frames) > r.o.BatchMax {
@@ -212,11 +214,9 @@ func (r *run) fill(op string, frames []Frame) error {
 		case f.Pixels != Image && f.Tensor == nil:
 			data, a.size = unsafe.Pointer(unsafe.SliceData(f.Data)), uintptr(len(f.Data))
 		default:
-			r.unpin()
 			return &Error{op, ErrInvalid, fmt.Sprintf("frame %d: pixels go into Data, the network's input into Tensor, not both", i)}
 		}
 		if err := numbers32(f, a); err != nil {
-			r.unpin()
 			return &Error{op, ErrInvalid, fmt.Sprintf("frame %d: %v", i, err)}
 		}
 		if a.size == 0 {
