@@ -74,9 +74,17 @@ func safe(s string) string {
 
 // Free is how many bytes the cache's file system has left for us.
 func (c *Cache) Free() (uint64, error) {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(c.dir, &s); err != nil {
+	n, err := free(c.dir)
+	if err != nil {
 		return 0, fmt.Errorf("engine cache %s: %w", c.dir, err)
+	}
+	return n, nil
+}
+
+func free(dir string) (uint64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, err
 	}
 	return s.Bavail * uint64(s.Bsize), nil
 }
@@ -87,10 +95,9 @@ func (c *Cache) path(id, suffix string) string { return filepath.Join(c.dir, id+
 func explain(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		var s syscall.Statfs_t
 		left := "no space"
-		if syscall.Statfs(dir, &s) == nil {
-			left = fmt.Sprintf("%d MB", s.Bavail*uint64(s.Bsize)>>20)
+		if n, err := free(dir); err == nil {
+			left = fmt.Sprintf("%d MB", n>>20)
 		}
 		return fmt.Errorf("%w (%s left in %s: free some, for example with toklip engine gc, or choose another folder for engines)", err, left, dir)
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):

@@ -1,6 +1,10 @@
 package enginecache
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"io"
+)
 
 // headerSize is how much of a plan ParseHeader reads.
 const headerSize = 28
@@ -23,6 +27,16 @@ func ParseHeader(b []byte) Header {
 		return Header{Tag: tag, Version: fmt.Sprintf("%d.%d.%d.%d", b[24], b[25], b[26], b[27])}
 	}
 	return Header{}
+}
+
+// readHeader reads the header of a plan's file.
+func readHeader(plan io.ReaderAt) (Header, error) {
+	var head [headerSize]byte
+	n, err := plan.ReadAt(head[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Header{}, err
+	}
+	return ParseHeader(head[:n]), nil
 }
 
 // String says what the header tells.

@@ -105,15 +105,14 @@ func loadPlan(path string, m *Metadata) (*Plan, error) {
 	if err != nil {
 		return unusable(Corrupt, err, "its plan cannot be read: %v", err)
 	}
-	var head [headerSize]byte
-	n, err := f.ReadAt(head[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	h, err := readHeader(f)
+	if err != nil {
 		return unusable(Corrupt, err, "its plan cannot be read: %v", err)
 	}
 	if size := info.Size(); size < m.PlanSize {
 		return unusable(Truncated, nil, "its plan %s is truncated: %d of %d bytes are left", path, size, m.PlanSize)
 	}
-	if h := ParseHeader(head[:n]); h != m.PlanHeader {
+	if h != m.PlanHeader {
 		switch {
 		case h.Tag == "": // damaged, which the hash would tell in a minute
 			return unusable(Corrupt, nil, "its plan %s is corrupt: it is %v, not %v", path, h, m.PlanHeader)

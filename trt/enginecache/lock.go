@@ -240,9 +240,8 @@ func describePlan(path string, k Key, b Build) (*Metadata, error) {
 	if info.Size() == 0 {
 		return nil, fmt.Errorf("the builder left an empty plan, %s", path)
 	}
-	var head [headerSize]byte
-	n, err := f.ReadAt(head[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	header, err := readHeader(f)
+	if err != nil {
 		return nil, err
 	}
 	sum, err := hashFile(f)
@@ -253,7 +252,7 @@ func describePlan(path string, k Key, b Build) (*Metadata, error) {
 		return nil, err
 	}
 	return &Metadata{
-		Format: metadataFormat, ID: k.ID(), Key: k.normal(), PlanSize: info.Size(), PlanSHA256: sum, PlanHeader: ParseHeader(head[:n]),
+		Format: metadataFormat, ID: k.ID(), Key: k.normal(), PlanSize: info.Size(), PlanSHA256: sum, PlanHeader: header,
 		Created: time.Now().UTC().Truncate(time.Second), BuildSeconds: b.Duration.Seconds(), TensorRT: b.TensorRT, Report: b.Report,
 	}, nil
 }
