@@ -15,7 +15,6 @@ import (
 	"github.com/toklip/toklip/engine/enginetest"
 	"github.com/toklip/toklip/model/graph"
 	"github.com/toklip/toklip/model/npy"
-	"github.com/toklip/toklip/model/synth"
 	"github.com/toklip/toklip/trt"
 	"github.com/toklip/toklip/trt/trttest"
 )
@@ -30,32 +29,19 @@ type tiny struct {
 
 func newTiny(tb testing.TB) *tiny {
 	tb.Helper()
-	config, err := synth.Preset("tiny")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	reader, err := synth.New(config, "", false)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	m := &tiny{dir: tb.TempDir()}
-	if m.a, err = graph.Inspect(reader, graph.Config{}); err != nil {
-		tb.Fatal(err)
-	}
-	if _, err := graph.Build(context.Background(), reader, m.a, m.dir, graph.Options{FP16: true}); err != nil {
-		tb.Fatal(err)
-	}
-	m.codebook = make([]float32, m.a.Codebook*m.a.CodeDim)
-	if err := reader.ReadFloat32("visual.trunk.vq.quantize.embedding.weight", m.codebook, 0); err != nil {
+	dir, reader, a := writeGraphs(tb, "tiny")
+	codebook := make([]float32, a.Codebook*a.CodeDim)
+	if err := reader.ReadFloat32("visual.trunk.vq.quantize.embedding.weight", codebook, 0); err != nil {
 		tb.Fatal(err)
 	}
 	options := trttest.Options(tb)
 	options.Forgotten = trt.ForgottenInTests
-	if m.lib, err = trt.Open(options); err != nil {
+	lib, err := trt.Open(options)
+	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { closed(tb, m.lib) })
-	return m
+	tb.Cleanup(func() { closed(tb, lib) })
+	return &tiny{lib, dir, a, codebook}
 }
 
 // closer is a handle.

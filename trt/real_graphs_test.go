@@ -19,31 +19,33 @@ type network struct {
 	inputs, outputs []trt.TensorInfo
 }
 
+// writeGraphs writes the graphs of a preset in fp32 and fp16 into a folder of the test's.
+func writeGraphs(tb testing.TB, preset string) (string, checkpoint.Reader, *graph.Arch) {
+	tb.Helper()
+	config, err := synth.Preset(preset)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	reader, err := synth.New(config, "", false)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	a, err := graph.Inspect(reader, graph.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dir := tb.TempDir()
+	if _, err := graph.Build(tb.Context(), reader, a, dir, graph.Options{FP16: true}); err != nil {
+		tb.Fatal(err)
+	}
+	return dir, reader, a
+}
+
 // graphs writes the graphs of a preset that TensorRT may get into a folder of the test's and tells what they are. only, if
 // given, names those that are wanted in the end: the others' files are removed.
 func graphs(t *testing.T, preset string, only ...string) (dir string, networks []network) {
 	t.Helper()
-	config, err := synth.Preset(preset)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reader, err := synth.New(config, "", false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return graphsOf(t, reader, only...)
-}
-
-func graphsOf(t *testing.T, reader checkpoint.Reader, only ...string) (dir string, networks []network) {
-	t.Helper()
-	a, err := graph.Inspect(reader, graph.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir = t.TempDir()
-	if _, err := graph.Build(t.Context(), reader, a, dir, graph.Options{FP16: true}); err != nil {
-		t.Fatal(err)
-	}
+	dir, reader, a := writeGraphs(t, preset)
 	if len(only) == 0 || slices.Contains(only, "encoder.qdq.onnx") {
 		// What ranges are right is measured elsewhere; here the graph's form matters.
 		ranges := map[string]float32{}
