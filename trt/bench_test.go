@@ -36,7 +36,7 @@ func null(tb testing.TB, batch, inFlight int) *trt.Pipeline {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { closed(tb, p, e, lib) })
+	tb.Cleanup(func() { trt.CloseAll(tb, p, e, lib) })
 	return p
 }
 

@@ -1,6 +1,8 @@
 package trt
 
 import (
+	"io"
+	"testing"
 	"time"
 	"unsafe"
 )
@@ -8,6 +10,16 @@ import (
 // ForgottenInTests is the Options.Forgotten of tests outside the package: TestMain fails the run for
 // what it is told.
 func ForgottenInTests(f Forgotten) { forgotten.add(f) }
+
+// CloseAll closes handles one after the other, all of which must succeed.
+func CloseAll(tb testing.TB, handles ...io.Closer) {
+	tb.Helper()
+	for _, h := range handles {
+		if err := h.Close(); err != nil {
+			tb.Error(err)
+		}
+	}
+}
 
 // Calls counts calls into C of a pipeline and the time spent in them.
 type Calls struct {

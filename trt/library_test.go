@@ -139,11 +139,7 @@ func TestParentsRefuseToClose(t *testing.T) {
 	if err := lib.Close(); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "2 engines") {
 		t.Errorf("library closes with engines open: %v", err)
 	}
-	for _, c := range []interface{ Close() error }{p, encoder, encoder, tokenizer, lib, tokenizer, lib} {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	CloseAll(t, p, encoder, encoder, tokenizer, lib, tokenizer, lib)
 }
 
 func TestReset(t *testing.T) {
@@ -298,11 +294,7 @@ func TestClosedHandleIsNotForgotten(t *testing.T) {
 	func() {
 		lib := f.openLibrary(Options{Forgotten: rung.add})
 		a, b, p := f.pipelineOf(lib, 1)
-		for _, c := range []interface{ Close() error }{p, a, b, lib} {
-			if err := c.Close(); err != nil {
-				t.Error(err)
-			}
-		}
+		CloseAll(t, p, a, b, lib)
 	}()
 	for range 3 {
 		runtime.GC()

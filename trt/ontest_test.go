@@ -40,20 +40,8 @@ func newTiny(tb testing.TB) *tiny {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { closed(tb, lib) })
+	tb.Cleanup(func() { trt.CloseAll(tb, lib) })
 	return &tiny{lib, dir, a, codebook}
-}
-
-// closer is a handle.
-type closer interface{ Close() error }
-
-func closed(tb testing.TB, handles ...closer) {
-	tb.Helper()
-	for _, h := range handles {
-		if err := h.Close(); err != nil {
-			tb.Error(err)
-		}
-	}
 }
 
 // goldens are what the reference implementation computed.
@@ -109,10 +97,10 @@ func (m *tiny) pipeline(tb testing.TB, tokenizer string, change func(*trt.Pipeli
 	}
 	p, err := m.lib.NewPipeline(o)
 	if err != nil {
-		closed(tb, t, e)
+		trt.CloseAll(tb, t, e)
 		tb.Fatal(err)
 	}
-	close = func() { closed(tb, p, t, e) }
+	close = func() { trt.CloseAll(tb, p, t, e) }
 	tb.Cleanup(close)
 	return p, close
 }

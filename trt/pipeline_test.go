@@ -38,13 +38,7 @@ func (f *fake) newPipeline(inFlight int) *Pipeline {
 	f.t.Helper()
 	lib := f.openLibrary(Options{})
 	a, b, p := f.pipelineOf(lib, inFlight)
-	f.t.Cleanup(func() {
-		for _, c := range []interface{ Close() error }{p, a, b} {
-			if err := c.Close(); err != nil {
-				f.t.Error(err)
-			}
-		}
-	})
+	f.t.Cleanup(func() { CloseAll(f.t, p, a, b) })
 	return p
 }
 
@@ -110,11 +104,7 @@ func TestPipelineOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []interface{ Close() error }{q, p, p, good.Tokenizer, good.Encoder} {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	CloseAll(t, q, p, p, good.Tokenizer, good.Encoder)
 }
 
 // TestPipelinesOfTheSameEngines makes two pipelines at once of two engines in opposite roles: neither may hold the engine that the
@@ -149,11 +139,7 @@ func TestPipelinesOfTheSameEngines(t *testing.T) {
 			t.Fatal("they wait for each other")
 		}
 	}
-	for _, e := range []*Engine{one.Tokenizer, one.Encoder} {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	CloseAll(t, one.Tokenizer, one.Encoder)
 }
 
 func TestProcess(t *testing.T) {
