@@ -1,7 +1,6 @@
 package trt
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,9 +8,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/toklip/toklip/capture/capturetest"
 )
 
 func TestOpen(t *testing.T) {
@@ -175,27 +175,9 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// safeBuffer is a buffer that many goroutines may use.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 func TestLog(t *testing.T) {
 	f := newFake(t)
-	var out safeBuffer
+	var out capturetest.Output
 	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug - 4}))
 	f.lines = []fakeLine{{1, "an error"}, {2, "a warning"}, {3, "an info"}, {4, "a detail"}, {9, "a puzzle"}, {2, strings.Repeat("x", 5000)}}
 	f.lost = 3
