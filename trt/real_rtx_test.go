@@ -25,7 +25,7 @@ func openRTX(t *testing.T, headers string) *trt.Library {
 	lib, err := trt.Open(trt.Options{
 		Shim:     trttest.RealShim(t, headers),
 		TensorRT: trttest.Nvidia(t, "rtx-1.7", "lib", "libtensorrt_rtx.so.1"),
-		Logger:   slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger:   trttest.Logger(t, slog.LevelWarn),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -36,13 +36,6 @@ func openRTX(t *testing.T, headers string) *trt.Library {
 		}
 	})
 	return lib
-}
-
-type testLog struct{ t *testing.T }
-
-func (l testLog) Write(b []byte) (int, error) {
-	l.t.Log(strings.TrimSpace(string(b)))
-	return len(b), nil
 }
 
 // TestRTXOpens reads what the library is, through shims of every minor version: 1.5 and later share an ABI.

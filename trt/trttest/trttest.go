@@ -168,7 +168,7 @@ func build(root string, v variant, target, file string) (string, error) {
 func Options(tb testing.TB) trt.Options {
 	tb.Helper()
 	tb.Setenv(trt.AllowTestVariable, "1")
-	return trt.Options{Shim: Shim(tb), Logger: slog.New(slog.NewTextHandler(output{tb}, &slog.HandlerOptions{Level: slog.LevelWarn})), Forgotten: forgotten.add}
+	return trt.Options{Shim: Shim(tb), Logger: Logger(tb, slog.LevelWarn), Forgotten: forgotten.add}
 }
 
 // Open opens the implementation for tests. The test fails if the library cannot be closed at its end,
@@ -239,7 +239,11 @@ func (h *handles) all() []trt.Forgotten {
 	return h.list
 }
 
-// output writes to a test's log.
+// Logger writes what is of that level or above to the test's log.
+func Logger(tb testing.TB, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(output{tb}, &slog.HandlerOptions{Level: level}))
+}
+
 type output struct{ tb testing.TB }
 
 func (o output) Write(b []byte) (int, error) {

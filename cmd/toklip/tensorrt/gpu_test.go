@@ -13,6 +13,7 @@ import (
 	"github.com/toklip/toklip/engine/enginetest"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/model"
+	"github.com/toklip/toklip/trt/trttest"
 )
 
 // What only a GPU with TensorRT can show. `make test-gpu` sets gpuVariable, and then a machine without is a failure;
@@ -28,7 +29,7 @@ func openGPU(t *testing.T, cache string) *tensorrt.Machine {
 	if os.Getenv(gpuVariable) != "1" {
 		t.Skip("it takes a GPU and TensorRT: make test-gpu")
 	}
-	m, err := tensorrt.Open(tensorrt.Options{CacheDir: cache, Logger: slog.New(slog.NewTextHandler(logTo{t}, nil))})
+	m, err := tensorrt.Open(tensorrt.Options{CacheDir: cache, Logger: trttest.Logger(t, slog.LevelInfo)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package tensorrt_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -74,7 +73,7 @@ func (t tiny) source(precision string, batch int) tensorrt.Source {
 func open(tb testing.TB, dir string) *tensorrt.Machine {
 	tb.Helper()
 	tb.Setenv(trt.AllowTestVariable, "1")
-	m, err := tensorrt.Open(tensorrt.Options{Shim: trttest.Shim(tb), CacheDir: dir, Logger: slog.New(slog.NewTextHandler(logTo{tb}, nil))})
+	m, err := tensorrt.Open(tensorrt.Options{Shim: trttest.Shim(tb), CacheDir: dir, Logger: trttest.Logger(tb, slog.LevelInfo)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -84,14 +83,6 @@ func open(tb testing.TB, dir string) *tensorrt.Machine {
 		}
 	})
 	return m
-}
-
-// logTo writes to a test's log.
-type logTo struct{ tb testing.TB }
-
-func (l logTo) Write(p []byte) (int, error) {
-	l.tb.Logf("%s", bytes.TrimSpace(p))
-	return len(p), nil
 }
 
 // build builds what the source needs, in this process.
