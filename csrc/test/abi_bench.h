@@ -115,13 +115,20 @@ struct World {
     OK(toklip_trt_pipeline_new(library, &options, &pipeline));
   }
   ~World() {
-    toklip_trt_pipeline_free(pipeline);
-    OK(toklip_trt_engine_free(encoder));
-    OK(toklip_trt_engine_free(tokenizer));
+    free_children();
     OK(toklip_trt_library_free(library));
   }
   World(const World &) = delete;
   World &operator=(const World &) = delete;
+
+  // Frees everything but the library.
+  void free_children() {
+    toklip_trt_pipeline_free(pipeline);
+    OK(toklip_trt_engine_free(encoder));
+    OK(toklip_trt_engine_free(tokenizer));
+    encoder = tokenizer = nullptr;
+    pipeline = nullptr;
+  }
 
   // A frame whose quarters are these ids.
   toklip_trt_frame frame(const int (&ids)[4]) {

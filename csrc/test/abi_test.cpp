@@ -281,11 +281,7 @@ void ordered_faults() {
     FAILS(TOKLIP_TRT_DEVICE_LOST, "ordered", toklip_trt_device_describe(w.library, &device));
     no_orders();
     // Everything is freed, the device is reset, and a new pipeline works.
-    toklip_trt_pipeline_free(w.pipeline);
-    OK(toklip_trt_engine_free(w.encoder));
-    OK(toklip_trt_engine_free(w.tokenizer));
-    w.encoder = w.tokenizer = nullptr;
-    w.pipeline = nullptr;
+    w.free_children();
     OK(toklip_trt_device_reset(w.library));
     w.tokenizer = w.options.tokenizer = load(w.library, read(folder + "/tokenizer.plan"));
     w.encoder = w.options.encoder = load(w.library, read(folder + "/encoder.plan"));
@@ -302,11 +298,7 @@ void ordered_faults() {
     FAILS(TOKLIP_TRT_TIMEOUT, "within 100 ms", toklip_trt_pipeline_wait(w.pipeline, &r, 1, nullptr));
     FAILS(TOKLIP_TRT_TIMEOUT, "within 100 ms", toklip_trt_pipeline_submit(w.pipeline, &frame, 1));
     no_orders();
-    toklip_trt_pipeline_free(w.pipeline);
-    OK(toklip_trt_engine_free(w.encoder));
-    OK(toklip_trt_engine_free(w.tokenizer));
-    w.encoder = w.tokenizer = nullptr;
-    w.pipeline = nullptr;
+    w.free_children();
     OK(toklip_trt_device_reset(w.library));
     toklip_trt_device_info device = {};
     OK(toklip_trt_device_describe(w.library, &device));

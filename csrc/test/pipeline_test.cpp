@@ -7,15 +7,13 @@
 namespace toklip {
 namespace {
 
-int failures_before = 0;
-
 // Runs a test in every setup, and says in which it failed.
 template <typename Body>
 void in_all_setups(const Body &body) {
   for (const Setup &s : all_setups()) {
-    failures_before = failures();
+    const int before = failures();
     body(s);
-    if (failures() != failures_before) std::fprintf(stderr, "  with %s\n", name_of(s).c_str());
+    if (failures() != before) std::fprintf(stderr, "  with %s\n", name_of(s).c_str());
   }
 }
 
