@@ -8,7 +8,6 @@ namespace toklip {
 namespace {
 
 void *address_of(CUdeviceptr address) { return reinterpret_cast<void *>(static_cast<uintptr_t>(address)); }
-CUdeviceptr device_address(const void *address) { return reinterpret_cast<uintptr_t>(address); }
 
 }  // namespace
 

@@ -26,6 +26,9 @@ using CUgraphExec = struct CUgraphExec_st *;
 using CUgraphNode = struct CUgraphNode_st *;
 using CUhostFn = void (*)(void *);
 
+// An address as the driver's functions take it.
+inline CUdeviceptr device_address(const void *address) { return reinterpret_cast<uintptr_t>(address); }
+
 // Results that are treated in a way of their own.
 constexpr CUresult kCudaSuccess = 0;
 constexpr CUresult kCudaOutOfMemory = 2;

@@ -1,11 +1,6 @@
 #include "cuda/stream.h"
 
 namespace toklip {
-namespace {
-
-CUdeviceptr device_address(const void *address) { return reinterpret_cast<uintptr_t>(address); }
-
-}  // namespace
 
 CudaEvent::CudaEvent(CudaDevice &device) : device_(device) {
   device_.check_alive();
