@@ -28,10 +28,9 @@ void HostEvent::complete() {
   device_.changed_.notify_all();
 }
 
-bool HostEvent::await(uint64_t target) const {
+void HostEvent::await(uint64_t target) const {
   std::unique_lock<std::mutex> lock(device_.mutex_);
   device_.changed_.wait(lock, [&] { return device_.lost_ || completed_ >= target; });
-  return !device_.lost_;
 }
 
 namespace {

@@ -21,7 +21,7 @@ class HostEvent final : public Event {
  private:
   friend class HostStream;
   void complete();
-  bool await(uint64_t target) const;  // false if the device was lost
+  void await(uint64_t target) const;  // or until the device is lost
 
   HostDevice &device_;
   // Guarded by the device's lock. Records are counted, so that a wait is for the record before it and no later one.
