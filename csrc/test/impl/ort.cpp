@@ -3,50 +3,31 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "core/error.h"
 
 namespace toklip {
 namespace {
 
+constexpr std::pair<Type, ONNXTensorElementDataType> kTypes[] = {
+    {Type::kFP32, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},  {Type::kFP16, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16},
+    {Type::kINT32, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32}, {Type::kINT64, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64},
+    {Type::kINT8, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8},   {Type::kUINT8, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},
+    {Type::kBool, ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL}};
+
 Type type_of(ONNXTensorElementDataType t) {
-  switch (t) {
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
-      return Type::kFP32;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
-      return Type::kFP16;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32:
-      return Type::kINT32;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64:
-      return Type::kINT64;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
-      return Type::kINT8;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8:
-      return Type::kUINT8;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL:
-      return Type::kBool;
-    default:
-      return Type::kOther;
+  for (const auto &[ours, onnx] : kTypes) {
+    if (onnx == t) return ours;
   }
+  return Type::kOther;
 }
 
 ONNXTensorElementDataType onnx_of(Type t) {
-  switch (t) {
-    case Type::kFP16:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
-    case Type::kINT32:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
-    case Type::kINT64:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-    case Type::kINT8:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
-    case Type::kUINT8:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-    case Type::kBool:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
-    default:
-      return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  for (const auto &[ours, onnx] : kTypes) {
+    if (ours == t) return onnx;
   }
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
 // Tensors of one run, released in any case.
