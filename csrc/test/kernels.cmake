@@ -1,7 +1,7 @@
 # Tests of csrc/cuda and csrc/kernels; included by CMakeLists.txt.
 option(TOKLIP_TRT_GPU_TESTS "Also build gpu_kernels, which needs a GPU when it runs" OFF)
 
-# toklip_program(NAME FILES...): a test program with everything but TensorRT in it.
+# toklip_kernels_program(NAME FILES...): a test program with everything but TensorRT in it.
 function(toklip_kernels_program name)
   add_executable(${name} ${ARGN} $<TARGET_OBJECTS:toklip_core> $<TARGET_OBJECTS:toklip_host> $<TARGET_OBJECTS:toklip_cuda>
                  $<TARGET_OBJECTS:toklip_kernels>)
