@@ -33,18 +33,7 @@ struct Run {
   std::unique_ptr<Event> done;
 };
 
-std::string shape_text(const int64_t *shape, size_t rank) {
-  std::string out = "[";
-  for (size_t i = 0; i < rank; i++) out += (i > 0 ? "," : "") + (shape[i] < 0 ? "?" : std::to_string(shape[i]));
-  return out + "]";
-}
-
-const TensorInfo *find(const Engine &engine, const char *name, bool input) {
-  for (const TensorInfo &t : engine.tensors()) {
-    if (t.input == input && t.name == name) return &t;
-  }
-  return nullptr;
-}
+std::vector<int64_t> shape_of(const toklip_trt_tensor &t) { return {t.shape, t.shape + t.rank}; }
 
 // Bytes of a tensor; checks it against itself.
 size_t bytes_of(const std::string &name, const toklip_trt_tensor &t) {
@@ -59,8 +48,7 @@ size_t bytes_of(const std::string &name, const toklip_trt_tensor &t) {
   uint64_t bytes = size_of(static_cast<Type>(type));
   for (int32_t i = 0; i < t.rank; i++) {
     if (t.shape[i] < 1 || static_cast<uint64_t>(t.shape[i]) > kMost / bytes) {
-      fail(TOKLIP_TRT_INVALID, "%s: shape is %s, which cannot be", name.c_str(),
-           shape_text(t.shape, static_cast<size_t>(t.rank)).c_str());
+      fail(TOKLIP_TRT_INVALID, "%s: shape is %s, which cannot be", name.c_str(), shape_text(shape_of(t)).c_str());
     }
     bytes *= static_cast<uint64_t>(t.shape[i]);
   }
@@ -86,8 +74,7 @@ void check_fits(const std::string &name, const toklip_trt_tensor &t, const Tenso
   }
   if (fits) return;
   fail(TOKLIP_TRT_INVALID, "%s: type %d and shape %s do not fit the engine's %s%s", name.c_str(),
-       static_cast<int>(t.type), shape_text(t.shape, static_cast<size_t>(t.rank)).c_str(), name_of(info.type),
-       shape_text(info.shape.data(), info.shape.size()).c_str());
+       static_cast<int>(t.type), shape_text(shape_of(t)).c_str(), name_of(info.type), shape_text(info.shape).c_str());
 }
 
 std::vector<Bound> bind(Device &device, const Engine &engine, const toklip_trt_tensor *tensors, size_t count,
@@ -101,7 +88,7 @@ std::vector<Bound> bind(Device &device, const Engine &engine, const toklip_trt_t
   for (size_t i = 0; i < count; i++) {
     const toklip_trt_tensor &t = tensors[i];
     const std::string name = text("%s %zu \"%s\"", input ? "input" : "output", i, t.name != nullptr ? t.name : "");
-    const TensorInfo *info = t.name != nullptr ? find(engine, t.name, input) : nullptr;
+    const TensorInfo *info = t.name != nullptr ? find_tensor(engine, t.name, input) : nullptr;
     if (info == nullptr) fail(TOKLIP_TRT_INVALID, "%s is none of the engine's", name.c_str());
     for (size_t j = 0; j < i; j++) {
       if (std::strcmp(tensors[j].name, t.name) == 0) fail(TOKLIP_TRT_INVALID, "%s was given twice", name.c_str());

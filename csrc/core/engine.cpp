@@ -43,4 +43,17 @@ size_t size_of(Type type) {
   return 0;
 }
 
+std::string shape_text(const std::vector<int64_t> &shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); i++) out += (i > 0 ? "," : "") + (shape[i] < 0 ? "?" : std::to_string(shape[i]));
+  return out + "]";
+}
+
+const TensorInfo *find_tensor(const Engine &engine, const std::string &name, bool input) {
+  for (const TensorInfo &t : engine.tensors()) {
+    if (t.input == input && t.name == name) return &t;
+  }
+  return nullptr;
+}
+
 }  // namespace toklip

@@ -28,6 +28,9 @@ struct TensorInfo {
   std::vector<int64_t> shape;  // -1 where it is open; an input's first dimension is the batch
 };
 
+// "[?,3,256,256]", for a person: open dimensions are question marks.
+std::string shape_text(const std::vector<int64_t> &shape);
+
 // What runs an engine: its shapes, addresses and state. Used by one thread at a time, and its work belongs to one
 // stream. Destroyed after that work has ended, before the Engine and the scratch memory.
 class Context {
@@ -61,5 +64,8 @@ class Engine {
   // JSON of the engine inspector.
   virtual std::string layers() = 0;
 };
+
+// The input or output of this name; NULL if there is none.
+const TensorInfo *find_tensor(const Engine &engine, const std::string &name, bool input);
 
 }  // namespace toklip

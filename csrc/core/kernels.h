@@ -80,6 +80,13 @@ struct FrameState {
   int32_t fresh;   // not 0: everything counts as changed
 };
 
+// Bits of an id of a codebook of so many codes: ceil(log2(codes)), at least 1.
+inline int32_t token_bits(int32_t codes) {
+  int32_t bits = 1;
+  while (bits < 31 && (int64_t{1} << bits) < codes) bits++;
+  return bits;
+}
+
 // For each of n frames f and tokens i: bit i of changed[f] says that ids[f][i] differs from last[frames[f].stream][i] (or
 // fresh); counts[f] is the number of bits; packed[f] has the ids with `bits` bits each, little-endian bit order, the rest of
 // the last byte 0; then last[frames[f].stream] = ids[f] and copy[f] = ids[f]. No stream is there twice.

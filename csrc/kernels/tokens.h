@@ -8,13 +8,6 @@ namespace toklip {
 // Words of 64 bits, one bit an id.
 TOKLIP_HD int32_t mask_words(int32_t tokens) { return (tokens + 63) / 64; }
 
-// Bits of an id of a codebook of so many codes: ceil(log2(codes)), at least 1.
-TOKLIP_HD int32_t token_bits(int32_t codes) {
-  int32_t bits = 1;
-  while (bits < 31 && (int64_t{1} << bits) < codes) bits++;
-  return bits;
-}
-
 // Bytes of packed ids.
 TOKLIP_HD int32_t packed_bytes(int32_t tokens, int32_t bits) {
   return static_cast<int32_t>((int64_t{tokens} * bits + 7) / 8);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/kernels.h"
 
 namespace toklip {
 namespace {
@@ -16,22 +17,6 @@ void check_range(const char *option, int64_t value, int64_t least, int64_t most)
   }
 }
 
-std::string shape_text(const std::vector<int64_t> &shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); i++) {
-    if (i > 0) out += ",";
-    out += shape[i] < 0 ? "?" : std::to_string(shape[i]);
-  }
-  return out + "]";
-}
-
-const TensorInfo *find(const Engine &engine, const std::string &name, bool input) {
-  for (const TensorInfo &t : engine.tensors()) {
-    if (t.name == name && t.input == input) return &t;
-  }
-  return nullptr;
-}
-
 std::string names(const Engine &engine, bool input) {
   std::string out;
   for (const TensorInfo &t : engine.tensors()) {
@@ -41,7 +26,7 @@ std::string names(const Engine &engine, bool input) {
 }
 
 const TensorInfo &need(const char *engine_name, const Engine &engine, const std::string &name, bool input) {
-  const TensorInfo *t = find(engine, name, input);
+  const TensorInfo *t = find_tensor(engine, name, input);
   if (t == nullptr) {
     fail(TOKLIP_TRT_INVALID, "the %s engine has no %s \"%s\", it has %s", engine_name, input ? "input" : "output",
          name.c_str(), names(engine, input).c_str());
@@ -119,15 +104,14 @@ Shape make_shape(const toklip_trt_pipeline_options &o, const Engine &tokenizer, 
   shape.streams_max = o.streams_max;
   shape.in_flight = o.in_flight;
   shape.timeout_ms = o.timeout_ms;
-  shape.graphs = o.cuda_graph;
   shape.encoder = encoder != nullptr;
 
   check_engine("tokenizer", tokenizer, o.batch_max);
   const TensorInfo &image = need("tokenizer", tokenizer, "image", true);
   shape.image_type = image.type == Type::kFP16 ? Type::kFP16 : Type::kFP32;
   check_tensor("tokenizer", image, shape.image_type, {3, o.image_size, o.image_size});
-  const TensorInfo *latents = find(tokenizer, "latents", false);
-  const TensorInfo *ids = find(tokenizer, "ids", false);
+  const TensorInfo *latents = find_tensor(tokenizer, "latents", false);
+  const TensorInfo *ids = find_tensor(tokenizer, "ids", false);
   // Where it gives both, a codebook says that the search is wanted.
   shape.latents = latents != nullptr && (ids == nullptr || o.codebook != nullptr);
   if (shape.latents) {
@@ -145,8 +129,7 @@ Shape make_shape(const toklip_trt_pipeline_options &o, const Engine &tokenizer, 
     check_tensor("encoder", need("encoder", *encoder, "embedding", false), Type::kFP32, {o.embedding_dim});
   }
 
-  shape.bits = 1;
-  while ((int64_t{1} << shape.bits) < o.codebook_size) shape.bits++;
+  shape.bits = token_bits(o.codebook_size);
   const auto tokens = static_cast<size_t>(o.tokens);
   shape.packed_size = (tokens * static_cast<size_t>(shape.bits) + 7) / 8;
   shape.words = (tokens + 63) / 64;

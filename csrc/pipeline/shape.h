@@ -17,7 +17,6 @@ struct Shape {
   int32_t codebook_size, codebook_dim;
   int32_t batch_max, streams_max, in_flight;
   uint32_t timeout_ms;
-  bool graphs;
 
   Type image_type;  // kFP32 or kFP16
   bool latents;     // the tokenizer gives latents, so that the search is ours; else it gives ids
