@@ -46,7 +46,6 @@ class Buffer {
   inline ~Buffer();
 
   explicit operator bool() const { return owner_ != nullptr; }
-  Memory memory() const { return memory_; }
   size_t size() const { return size_; }     // bytes, as asked for
   void *host() const { return host_; }      // the CPU's address; NULL for kDevice
   void *device() const { return device_; }  // the address for kernels and engines

@@ -33,7 +33,6 @@ Taps make_taps(int32_t in, int32_t out, int32_t first, int32_t kept) {
   const auto n = static_cast<size_t>(kept);
   Taps t;
   const size_t most = static_cast<size_t>(std::ceil(support)) * 2 + 1;
-  t.kept = kept;
   t.most = static_cast<int32_t>(most);
   t.start.resize(n);
   t.count.resize(n);

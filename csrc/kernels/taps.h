@@ -16,7 +16,7 @@ constexpr int32_t kTapBits = 32 - 8 - 2;
 // most taps at most. Other weights are 0.
 struct Taps {
   std::vector<int32_t> start, count, weights;
-  int32_t kept = 0, most = 0;
+  int32_t most = 0;
 
   // The part of the source that any tap reads, from <= x < to.
   int32_t from() const;
