@@ -17,11 +17,7 @@ import (
 // TestCompile compiles the CUDA kernels for Orin, Hopper and Thor, as a build does, warnings as errors, and looks at
 // what the compiler says of them: none may spill registers, and all must fit the shared memory that every GPU has.
 func TestCompile(t *testing.T) {
-	root := trttest.Root(t)
-	nvcc := filepath.Join(root, ".cache", "nvidia", "cuda-13.0", "bin", "nvcc")
-	if _, err := os.Stat(nvcc); err != nil {
-		t.Fatalf("%v (tools/trt/deps.sh fetches it)", err)
-	}
+	root, nvcc := trttest.Root(t), trttest.Nvidia(t, "cuda-13.0", "bin", "nvcc")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	dir := t.TempDir()

@@ -14,7 +14,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,14 +156,4 @@ func (r *random) bytes(n int) []byte {
 
 func reference(t *testing.T, parts ...string) string {
 	return filepath.Join(append([]string{trttest.Root(t), "testdata", "reference"}, parts...)...)
-}
-
-// halfOf rounds a value that is a normal half to fp16, nearest, ties to even.
-func halfOf(v float32) uint16 {
-	u := math.Float32bits(v)
-	if u<<1 == 0 {
-		return uint16(u >> 16)
-	}
-	rounded := u&0x7fffffff - 112<<23 + 0xfff + u>>13&1
-	return uint16(u>>16&0x8000 | rounded>>13)
 }
