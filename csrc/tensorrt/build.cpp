@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "tensorrt/engine.h"
 #include "tensorrt/failure.h"
 #include "tensorrt/files.h"
@@ -253,7 +254,7 @@ void TensorRTBuild::add_profiles(Network &network, nvinfer1::IBuilderConfig &con
     for (size_t axis = 1; axis < shape.size(); ++axis) {
       if (shape[axis] < 0) {
         throw Error(TOKLIP_TRT_BAD_MODEL, "Input " + std::string(input.getName()) + " of " + onnx_path_ +
-                                              " has shape " + shape_text(shape) +
+                                              " has shape " + json_shape(shape) +
                                               ": only the first dimension may be open.");
       }
     }
@@ -298,7 +299,7 @@ void TensorRTBuild::add_profile(Network &network, nvinfer1::IBuilderConfig &conf
       shape[0] = bound.second;
       if (!profile->setDimensions(input->getName(), bound.first, dims_of(shape))) {
         fail_from(scope, TOKLIP_TRT_INVALID,
-                  "TensorRT refuses shape " + shape_text(shape) + " for input " + input->getName(), device_.get());
+                  "TensorRT refuses shape " + json_shape(shape) + " for input " + input->getName(), device_.get());
       }
     }
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "tensorrt/failure.h"
 #include "tensorrt/logger.h"
 #include "tensorrt/types.h"
@@ -57,12 +58,12 @@ class TensorRTContext : public Context {
     std::vector<int64_t> wanted(shape, shape + rank);
     nvinfer1::Dims dims = dims_of(wanted);
     if (context_->setInputShape(input.c_str(), dims)) return;
-    std::string allowed = shape_text(shape_of(engine_.getTensorShape(input.c_str())));
+    std::string allowed = json_shape(shape_of(engine_.getTensorShape(input.c_str())));
     auto lowest = shape_of(engine_.getProfileShape(input.c_str(), 0, nvinfer1::OptProfileSelector::kMIN));
     auto highest = shape_of(engine_.getProfileShape(input.c_str(), 0, nvinfer1::OptProfileSelector::kMAX));
-    if (!lowest.empty() && !highest.empty()) allowed += " from " + shape_text(lowest) + " to " + shape_text(highest);
+    if (!lowest.empty() && !highest.empty()) allowed += " from " + json_shape(lowest) + " to " + json_shape(highest);
     fail_from(scope, TOKLIP_TRT_INVALID,
-              "input " + input + " cannot have shape " + shape_text(wanted) + ", the engine has " + allowed, &device_);
+              "input " + input + " cannot have shape " + json_shape(wanted) + ", the engine has " + allowed, &device_);
   }
 
   void set_address(const std::string &tensor, void *address) override {

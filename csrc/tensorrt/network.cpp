@@ -1,8 +1,7 @@
 #include "tensorrt/network.h"
 
-#include <cstdio>
-
 #include "core/error.h"
+#include "core/json.h"
 #include "tensorrt/failure.h"
 #include "tensorrt/files.h"
 #include "tensorrt/types.h"
@@ -45,7 +44,7 @@ std::string parser_error(const nvonnxparser::IParser &parser, const LogScope &sc
 
 std::string tensor_json(const nvinfer1::ITensor &tensor) {
   return "{\"name\":" + json_string(tensor.getName()) + ",\"type\":\"" + type_name(tensor.getType()) +
-         "\",\"shape\":" + shape_text(shape_of(tensor.getDimensions())) + "}";
+         "\",\"shape\":" + json_shape(shape_of(tensor.getDimensions())) + "}";
 }
 
 }  // namespace
@@ -76,23 +75,6 @@ std::string Network::json() const {
   out += "],\"outputs\":[";
   for (int32_t i = 0; i < network_->getNbOutputs(); ++i) out += (i ? "," : "") + tensor_json(*network_->getOutput(i));
   return out + "],\"layers\":" + std::to_string(network_->getNbLayers()) + "}";
-}
-
-std::string json_string(const std::string &text) {
-  std::string out = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escaped[8];
-      std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out += escaped;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
 }
 
 }  // namespace tensorrt

@@ -35,8 +35,5 @@ class Network {
   std::unique_ptr<nvonnxparser::IParser, Deleter<nvonnxparser::IParser>> parser_;
 };
 
-// Text as a JSON string, quotes included. What is no UTF-8 is taken as it is: names come from ONNX, which demands it.
-std::string json_string(const std::string &text);
-
 }  // namespace tensorrt
 }  // namespace toklip

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace toklip {
 namespace tensorrt {
@@ -25,21 +26,15 @@ nvinfer1::Dims dims_of(const std::vector<int64_t> &shape) {
   nvinfer1::Dims dims{};
   constexpr int64_t kMost = INT32_MAX;  // of 8.x, whose dimensions are 32 bits wide
   if (shape.size() > static_cast<size_t>(nvinfer1::Dims::MAX_DIMS)) {
-    throw Error(TOKLIP_TRT_INVALID, "shape " + shape_text(shape) + " has more dimensions than TensorRT's 8.");
+    throw Error(TOKLIP_TRT_INVALID, "shape " + json_shape(shape) + " has more dimensions than TensorRT's 8.");
   }
   dims.nbDims = static_cast<int32_t>(shape.size());
   for (size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] < -1 || shape[i] > kMost)
-      throw Error(TOKLIP_TRT_INVALID, "shape " + shape_text(shape) + " cannot be.");
+      throw Error(TOKLIP_TRT_INVALID, "shape " + json_shape(shape) + " cannot be.");
     dims.d[i] = static_cast<std::remove_reference_t<decltype(dims.d[i])>>(shape[i]);
   }
   return dims;
-}
-
-std::string shape_text(const std::vector<int64_t> &shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); ++i) out += (i ? "," : "") + std::to_string(shape[i]);
-  return out + "]";
 }
 
 }  // namespace tensorrt

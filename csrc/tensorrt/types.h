@@ -17,8 +17,5 @@ std::vector<int64_t> shape_of(const nvinfer1::Dims &dims);
 // Dimensions above 8 or below -1 are refused.
 nvinfer1::Dims dims_of(const std::vector<int64_t> &shape);
 
-// "[-1,3,256,256]"
-std::string shape_text(const std::vector<int64_t> &shape);
-
 }  // namespace tensorrt
 }  // namespace toklip

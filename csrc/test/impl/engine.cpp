@@ -1,38 +1,18 @@
 #include "test/impl/engine.h"
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace toklip {
 namespace {
-
-std::string quoted(const std::string &s) {
-  std::string out = "\"";
-  for (const char c : s) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += text("\\u%04x", c);
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
-
-std::string shape_json(const std::vector<int64_t> &shape) {
-  std::string out = "[";
-  for (size_t i = 0; i < shape.size(); i++) out += (i > 0 ? "," : "") + std::to_string(shape[i]);
-  return out + "]";
-}
 
 std::string tensors_json(const std::vector<TensorInfo> &tensors, bool input) {
   std::string out;
   for (const TensorInfo &t : tensors) {
     if (t.input != input) continue;
     if (!out.empty()) out += ",";
-    out +=
-        "{\"name\":" + quoted(t.name) + ",\"type\":\"" + name_of(t.type) + "\",\"shape\":" + shape_json(t.shape) + "}";
+    out += "{\"name\":" + json_string(t.name) + ",\"type\":\"" + name_of(t.type) +
+           "\",\"shape\":" + json_shape(t.shape) + "}";
   }
   return "[" + out + "]";
 }
@@ -86,7 +66,7 @@ class OrtContext final : public Context {
     if (fits && rank > 0) fits = shape[0] >= engine_.batch_min() && shape[0] <= engine_.batch_max();
     if (!fits) {
       fail(TOKLIP_TRT_INVALID, "%s: shape %s does not fit the engine's %s with batches of %d to %d", input.c_str(),
-           shape_json({shape, shape + rank}).c_str(), shape_json(t.shape).c_str(), engine_.batch_min(),
+           json_shape({shape, shape + rank}).c_str(), json_shape(t.shape).c_str(), engine_.batch_min(),
            engine_.batch_max());
     }
     shapes_[i].assign(shape, shape + rank);
@@ -159,7 +139,7 @@ std::string describe_json(const OrtNetwork &network, size_t layers) {
 std::string layers_json(const std::vector<std::string> &operators) {
   std::string out = "{\"Layers\":[";
   for (size_t i = 0; i < operators.size(); i++) {
-    out += (i > 0 ? "," : "") + quoted(std::to_string(i) + " " + operators[i]);
+    out += (i > 0 ? "," : "") + json_string(std::to_string(i) + " " + operators[i]);
   }
   return out + "]}";
 }
