@@ -1,8 +1,7 @@
-#include <algorithm>
-
 #include "abi/handles.h"
 
 using toklip::check_pointer;
+using toklip::empty_if_null;
 using toklip::fail;
 using toklip::guard;
 
@@ -56,9 +55,11 @@ toklip_trt_error *toklip_trt_build_new(toklip_trt_library *library, const toklip
     check_pointer("options", options);
     check_pointer("out", out);
     check(*options);
+    toklip_trt_build_options o = *options;
+    for (const char **path : {&o.timing_cache_path, &o.layers_path}) empty_if_null(*path);
     auto handle = std::make_unique<toklip_trt_build>();
     handle->library = library;
-    handle->build = library->runtime->new_build(*options);
+    handle->build = library->runtime->new_build(o);
     library->builds++;
     *out = handle.release();
   });

@@ -44,6 +44,11 @@ inline void check_pointer(const char *name, const void *pointer) {
   if (pointer == nullptr) fail(TOKLIP_TRT_INVALID, "%s is NULL", name);
 }
 
+// Texts that callers may leave out.
+inline void empty_if_null(const char *&text) {
+  if (text == nullptr) text = "";
+}
+
 // A copy for the caller to free with toklip_trt_string_free.
 char *new_string(const std::string &s);
 

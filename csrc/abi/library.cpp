@@ -5,6 +5,7 @@
 
 using toklip::check_pointer;
 using toklip::Current;
+using toklip::empty_if_null;
 using toklip::fail;
 using toklip::guard;
 
@@ -18,6 +19,19 @@ char *new_string(const std::string &s) {
 }
 
 }  // namespace toklip
+
+namespace {
+
+// what: whose children they are, for the message.
+void check_childless(const char *what, const toklip_trt_library &library) {
+  const int builds = library.builds, engines = library.engines, pipelines = library.pipelines;
+  if (builds + engines + pipelines > 0) {
+    fail(TOKLIP_TRT_BUSY, "the %s still has %d builds, %d engines and %d pipelines: free them first", what, builds,
+         engines, pipelines);
+  }
+}
+
+}  // namespace
 
 uint32_t toklip_trt_abi(void) { return TOKLIP_TRT_ABI; }
 
@@ -40,9 +54,7 @@ toklip_trt_error *toklip_trt_open(uint32_t abi, const toklip_trt_open_options *o
     }
     check_pointer("out", out);
     toklip_trt_open_options o = options != nullptr ? *options : toklip_trt_open_options_default();
-    for (const char **path : {&o.nvinfer, &o.parser, &o.cuda}) {
-      if (*path == nullptr) *path = "";
-    }
+    for (const char **path : {&o.nvinfer, &o.parser, &o.cuda}) empty_if_null(*path);
     if (o.device < 0) fail(TOKLIP_TRT_INVALID, "device is %d, must be 0 or more", o.device);
     auto library = std::make_unique<toklip_trt_library>();
     library->runtime = toklip::open_runtime(o);
@@ -53,11 +65,7 @@ toklip_trt_error *toklip_trt_open(uint32_t abi, const toklip_trt_open_options *o
 toklip_trt_error *toklip_trt_library_free(toklip_trt_library *library) {
   return guard([&] {
     if (library == nullptr) return;
-    const int builds = library->builds, engines = library->engines, pipelines = library->pipelines;
-    if (builds + engines + pipelines > 0) {
-      fail(TOKLIP_TRT_BUSY, "the library still has %d builds, %d engines and %d pipelines: free them first", builds,
-           engines, pipelines);
-    }
+    check_childless("library", *library);
     delete library;
   });
 }
@@ -88,11 +96,7 @@ toklip_trt_error *toklip_trt_device_describe(toklip_trt_library *library, toklip
 toklip_trt_error *toklip_trt_device_reset(toklip_trt_library *library) {
   return guard([&] {
     check_pointer("library", library);
-    const int builds = library->builds, engines = library->engines, pipelines = library->pipelines;
-    if (builds + engines + pipelines > 0) {
-      fail(TOKLIP_TRT_BUSY, "the device still has %d builds, %d engines and %d pipelines: free them first", builds,
-           engines, pipelines);
-    }
+    check_childless("device", *library);
     library->runtime->entering("reset");
     library->runtime->reset_device();
   });

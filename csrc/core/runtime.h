@@ -40,13 +40,14 @@ class Runtime {
 
   // The device, opened when it is first asked for; the same one until reset_device. TOKLIP_TRT_NO_DEVICE without one.
   virtual std::shared_ptr<Device> device() = 0;
-  // device()->info() and what the runtime knows.
+  // device()->info() and what the runtime knows. The device is current.
   virtual toklip_trt_device_info describe_device() = 0;
   // Throws the device's context away with all that is in it, leaked objects too; device() then opens it anew. No engine
   // and no pipeline is left, though references to the old Device may be; they are not used any more.
   virtual void reset_device() = 0;
 
-  // options were checked as far as they can be without knowing TensorRT; strings and arrays are copied if kept.
+  // options were checked as far as they can be without knowing TensorRT, and NULL texts are empty; texts and arrays are
+  // copied if kept.
   virtual std::unique_ptr<Build> new_build(const toklip_trt_build_options &options) = 0;
   virtual std::string describe_network(const std::string &onnx_path) = 0;  // JSON, see the ABI
 

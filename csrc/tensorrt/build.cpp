@@ -1,6 +1,5 @@
 #include "tensorrt/build.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <optional>
 
@@ -16,8 +15,6 @@
 namespace toklip {
 namespace tensorrt {
 namespace {
-
-std::string text_of(const char *text) { return text ? text : ""; }
 
 void need(bool has, const char *option, const char *since, const Loaded &loaded) {
   if (has) return;
@@ -55,8 +52,6 @@ class Monitor : public nvinfer1::IProgressMonitor {
   ProgressTracker &tracker_;
 };
 #endif
-
-void set_flag(nvinfer1::IBuilderConfig &config, nvinfer1::BuilderFlag flag) { config.setFlag(flag); }
 
 }  // namespace
 
@@ -98,10 +93,10 @@ void check_build_options(const toklip_trt_build_options &options, const Loaded &
 
 TensorRTBuild::TensorRTBuild(const toklip_trt_build_options &options, Loaded &loaded, Log &log,
                              std::shared_ptr<Device> device)
-    : onnx_path_(text_of(options.onnx_path)),
-      plan_path_(text_of(options.plan_path)),
-      timing_cache_path_(text_of(options.timing_cache_path)),
-      layers_path_(text_of(options.layers_path)),
+    : onnx_path_(options.onnx_path),
+      plan_path_(options.plan_path),
+      timing_cache_path_(options.timing_cache_path),
+      layers_path_(options.layers_path),
       options_(options),
       loaded_(loaded),
       log_(log),
@@ -174,7 +169,7 @@ void TensorRTBuild::run() {
     set_weak_types(network.definition(), *config, options_.fp16 || options_.dla_core >= 0, log_);
   }
 #endif
-  set_compatibility(network, *config, scope);
+  set_compatibility(*config, scope);
   set_dla(network, *config);
   add_profiles(network, *config, scope);
   Cache cache = load_timing_cache(*config);
@@ -197,11 +192,10 @@ void TensorRTBuild::run() {
   tracker_.at("Done", 1);
 }
 
-void TensorRTBuild::set_compatibility(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope) {
+void TensorRTBuild::set_compatibility(nvinfer1::IBuilderConfig &config, const LogScope &scope) {
 #if TOKLIP_RTX
-  (void)network;
   // Contexts run in memory of ours, so every engine can be captured into a graph; the flag makes TensorRT promise it.
-  set_flag(config, nvinfer1::BuilderFlag::kREQUIRE_USER_ALLOCATION);
+  config.setFlag(nvinfer1::BuilderFlag::kREQUIRE_USER_ALLOCATION);
   auto count = static_cast<int32_t>(compute_capabilities_.size());
   if (count == 0) return;
   if (!config.setNbComputeCapabilities(count)) {
@@ -216,11 +210,10 @@ void TensorRTBuild::set_compatibility(Network &network, nvinfer1::IBuilderConfig
     }
   }
 #else
-  (void)network;
   (void)config;
   (void)scope;
 #if TOKLIP_HEADERS_AT_LEAST(8, 6)
-  if (options_.version_compatible) set_flag(config, nvinfer1::BuilderFlag::kVERSION_COMPATIBLE);
+  if (options_.version_compatible) config.setFlag(nvinfer1::BuilderFlag::kVERSION_COMPATIBLE);
   if (options_.compatibility == TOKLIP_TRT_AMPERE_PLUS) {
     config.setHardwareCompatibilityLevel(nvinfer1::HardwareCompatibilityLevel::kAMPERE_PLUS);
   }
@@ -242,7 +235,7 @@ void TensorRTBuild::set_dla(Network &network, nvinfer1::IBuilderConfig &config) 
   }
   config.setDefaultDeviceType(nvinfer1::DeviceType::kDLA);
   config.setDLACore(options_.dla_core);
-  set_flag(config, nvinfer1::BuilderFlag::kGPU_FALLBACK);
+  config.setFlag(nvinfer1::BuilderFlag::kGPU_FALLBACK);
 }
 
 // The batch, the first dimension of every input, is open within bounds; nothing else may be.

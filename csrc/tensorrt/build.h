@@ -33,7 +33,7 @@ class TensorRTBuild : public Build {
 
   Typing typing() const;
   void stop_if_cancelled() const;
-  void set_compatibility(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope);
+  void set_compatibility(nvinfer1::IBuilderConfig &config, const LogScope &scope);
   void set_dla(Network &network, nvinfer1::IBuilderConfig &config);
   void add_profiles(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope);
   void add_profile(Network &network, nvinfer1::IBuilderConfig &config, const LogScope &scope,

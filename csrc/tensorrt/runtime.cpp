@@ -29,10 +29,10 @@ void allow_parsing_without_gpu() { setenv("TRT_INTERNAL_OPTIONS", "--cpu_only=1"
 class TensorRTRuntime : public Runtime {
  public:
   explicit TensorRTRuntime(const toklip_trt_open_options &options)
-      : cuda_path_(options.cuda ? options.cuda : ""),
+      : cuda_path_(options.cuda),
         ordinal_(options.device),
         cpu_only_(options.cpu_only),
-        loaded_(options.nvinfer ? options.nvinfer : "", options.parser ? options.parser : "") {
+        loaded_(options.nvinfer, options.parser) {
     if (cpu_only_ && !kBuildsWithoutGPU) {
       if (!TOKLIP_TRT10)
         fail(TOKLIP_TRT_UNSUPPORTED, "cpu_only: only TensorRT 10 parses without a GPU; this is %s.", family_name());
@@ -61,7 +61,6 @@ class TensorRTRuntime : public Runtime {
 
   toklip_trt_device_info describe_device() override {
     std::shared_ptr<CudaDevice> device = cuda_device();
-    Current current(*device);
     toklip_trt_device_info info = device->info();
     info.dla_cores = dla_cores();
     info.kernels = has_kernels(*device);

@@ -14,8 +14,6 @@
 namespace toklip {
 namespace {
 
-std::string string_of(const char *s) { return s != nullptr ? s : ""; }
-
 class TestBuild final : public Build {
  public:
   TestBuild(std::shared_ptr<Ort> ort, std::shared_ptr<Orders> orders, Log &log, const toklip_trt_build_options &o)
@@ -24,8 +22,8 @@ class TestBuild final : public Build {
         log_(log),
         onnx_(o.onnx_path),
         plan_(o.plan_path),
-        timing_cache_(string_of(o.timing_cache_path)),
-        layers_(string_of(o.layers_path)) {
+        timing_cache_(o.timing_cache_path),
+        layers_(o.layers_path) {
     made_.library = ort_->version();
     made_.batch_min = o.batch_min;
     made_.batch_opt = o.batch_opt;
