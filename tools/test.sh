@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # A missing real peer is a failure here, not a reason to skip.
-export TOKLIP_REQUIRE_OPENCV=1 TOKLIP_REQUIRE_TRT=1
+export TOKLIP_REQUIRE_OPENCV=1
 gotestsum=(go run gotest.tools/gotestsum@v1.13.0 --format pkgname-and-test-fails --format-hide-empty-pkg)
 
 tools/trt/deps.sh

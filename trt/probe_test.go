@@ -175,22 +175,3 @@ func TestProbeReal(t *testing.T) {
 		t.Logf("this machine: %s: %v %s", l.Name, l.Version, l.Problem)
 	}
 }
-
-// RTX is loaded without a GPU and tells its real version.
-func TestProbeRTX(t *testing.T) {
-	dir, err := filepath.Abs("../.cache/nvidia/rtx-1.7/lib")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "libtensorrt_rtx.so.1")
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("TOKLIP_REQUIRE_TRT") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("TensorRT for RTX is not here: tools/trt/deps.sh fetches it: %v", err)
-	}
-	l := Probe(Options{TensorRT: path}).Libraries[0]
-	if l.Family != "rtx" || l.Version.Major != 1 || l.Version.Minor != 7 || !strings.HasPrefix(l.Path, dir) {
-		t.Errorf("%+v", l)
-	}
-}

@@ -19,6 +19,14 @@ type network struct {
 	inputs, outputs []trt.TensorInfo
 }
 
+// requireFull skips tests on the full-size model unless they are asked for.
+func requireFull(t *testing.T) {
+	t.Helper()
+	if full := os.Getenv("TOKLIP_FULL"); full == "" || full == "0" || testing.Short() {
+		t.Skip("the full-size model takes 5 GB of disk and a minute; set TOKLIP_FULL=1")
+	}
+}
+
 // writeGraphs writes the graphs of a preset in fp32 and fp16 into a folder of the test's.
 func writeGraphs(tb testing.TB, preset string) (string, checkpoint.Reader, *graph.Arch) {
 	tb.Helper()

@@ -107,9 +107,7 @@ func TestParserReadsTiny(t *testing.T) {
 
 // TestFullParser has the graphs of the 256 px model read that a GPU will run.
 func TestFullParser(t *testing.T) {
-	if full := os.Getenv("TOKLIP_FULL"); full == "" || full == "0" || testing.Short() {
-		t.Skip("the full-size model takes 5 GB of disk and a minute; set TOKLIP_FULL=1")
-	}
+	requireFull(t)
 	_, networks := graphs(t, "s256", "tokenizer.fp16.onnx", "encoder.fp16.onnx", "encoder.qdq.onnx")
 	readAll(t, networks)
 }

@@ -38,6 +38,15 @@ func openRTX(t *testing.T, headers string) *trt.Library {
 	return lib
 }
 
+// TestProbeRTX: RTX is loaded without a GPU and tells its real version.
+func TestProbeRTX(t *testing.T) {
+	path := trttest.Nvidia(t, "rtx-1.7", "lib", "libtensorrt_rtx.so.1")
+	l := trt.Probe(trt.Options{TensorRT: path}).Libraries[0]
+	if l.Family != "rtx" || l.Version.Major != 1 || l.Version.Minor != 7 || !strings.HasPrefix(l.Path, filepath.Dir(path)) {
+		t.Errorf("%+v", l)
+	}
+}
+
 // TestRTXOpens reads what the library is, through shims of every minor version: 1.5 and later share an ABI.
 func TestRTXOpens(t *testing.T) {
 	for _, headers := range []string{"rtx-1.5", "rtx-1.6", "rtx-1.7"} {
@@ -348,9 +357,7 @@ func TestRTXRefusesPlans(t *testing.T) {
 
 // TestFullRTX builds the tokenizer and the encoder of the 256 px model in fp16.
 func TestFullRTX(t *testing.T) {
-	if full := os.Getenv("TOKLIP_FULL"); full == "" || full == "0" || testing.Short() {
-		t.Skip("the full-size model takes 5 GB of disk and a minute; set TOKLIP_FULL=1")
-	}
+	requireFull(t)
 	lib := openRTX(t, "rtx-1.7")
 	_, networks := graphs(t, "s256", "tokenizer.fp16.onnx", "encoder.fp16.onnx")
 	for _, n := range networks {
