@@ -37,5 +37,5 @@ func caller() string {
 // watch arms the alarm for a handle; its Close stops what watch returns. Nothing that lives as long as
 // the program may refer to the handle, or the alarm can never ring.
 func watch[T any](handle *T, ring alarm, kind, where string) runtime.Cleanup {
-	return runtime.AddCleanup(handle, func(f Forgotten) { ring(f) }, Forgotten{kind, where})
+	return runtime.AddCleanup(handle, ring, Forgotten{kind, where})
 }

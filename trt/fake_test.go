@@ -76,7 +76,6 @@ type fakeHandle struct {
 	batches  [][]resultArg
 	keep     []any // memory that results point to
 	last     map[int32][]int32
-	dead     bool
 	gone     chan struct{} // of a build: cancelled
 	options  pipelineArg
 }

@@ -37,6 +37,9 @@ type FoundLibrary struct {
 	Absent bool `json:"absent"`
 }
 
+// leftToShim is the name of a library that the shim itself opens.
+const leftToShim = "opened by the shim"
+
 // Tried is a file that was tried.
 type Tried struct {
 	Path    string `json:"path"`
@@ -134,7 +137,7 @@ func probe(ld loader, o Options, all bool) Found {
 		}
 	}
 	if len(candidates) == 0 {
-		l := FoundLibrary{Name: "opened by the shim"}
+		l := FoundLibrary{Name: leftToShim}
 		if l.Shim, l.ShimTried = findShim(ld, []string{shim}); l.Shim == "" {
 			l.Problem = shimProblem(l)
 		} else {
@@ -318,7 +321,7 @@ func missing(found Found, o Options) []string {
 			what := "TensorRT"
 			if l.Path != "" {
 				what = fmt.Sprintf("TensorRT %v (%s)", l.Version, l.Path)
-			} else if l.Name != "" && l.Name != "opened by the shim" {
+			} else if l.Name != leftToShim {
 				what = l.Name
 			}
 			advice := ""
