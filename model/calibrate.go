@@ -48,6 +48,7 @@ type Calibrated struct {
 	Model       string      `json:"model"`
 	Calibration Calibration `json:"calibration"`
 	HeldOut     bool        `json:"held_out"` // no frame of the new reference set took part in setting the ranges
+	Drawn       int         `json:"drawn"`    // pictures of the new reference set that are the importer's; the others are frames
 	// Before and After compare the int8 encoder with fp32 on the frames of the new reference set.
 	Before Report `json:"before"`
 	After  Report `json:"after"`
@@ -61,7 +62,7 @@ var ErrNoInt8 = errors.New("the model has no int8 encoder for TensorRT")
 
 // Calibrate fits the int8 encoder for TensorRT in the model folder dir to the user's own frames: the fp32 model runs on them and
 // shows the range of every Linear layer's input, from which the scales of its int8 form follow. One frame in four, 16 at most, is
-// kept out of this and takes the place of the reference set; fewer than 8 frames serve for both.
+// kept out of this and makes the new reference set, with the pictures that the importer draws; fewer than 8 frames serve for both.
 //
 // The new files get new names, and the manifest that names them is put in place in one step at the end: until then, and
 // after any error or crash, the folder is what it was. One calibration of a folder at a time. An engine that was built of
@@ -135,7 +136,7 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 	if err := nameByHash(dir, &set.File, "reference", ".npz"); err != nil {
 		return nil, err
 	}
-	set.By, set.Source, set.Created = byCalibrate, opts.Source, opts.Created
+	set.By, set.Source, set.Created = byCalibrate, drawnPictures+"; "+opts.Source, opts.Created
 
 	next := *m
 	next.FormatVersion, next.QDQ, next.Reference = FormatVersion, quality(after), set
@@ -153,7 +154,7 @@ func calibrate(ctx context.Context, dir string, opts CalibrateOptions) (*Calibra
 		return nil, err
 	}
 	opts.Logger.Info("int8 encoder calibrated", "frames", fitted, "method", opts.Method, "before", before.String(), "after", after.String(), "encoder", file.Name)
-	return &Calibrated{Model: m.Name, Calibration: *next.Calibration, HeldOut: frames >= fewFrames, Before: before, After: after, Encoder: file.Name, Reference: set.File.Name}, nil
+	return &Calibrated{Model: m.Name, Calibration: *next.Calibration, HeldOut: frames >= fewFrames, Drawn: grids, Before: before, After: after, Encoder: file.Name, Reference: set.File.Name}, nil
 }
 
 func (o *CalibrateOptions) complete(m *Manifest) error {
@@ -238,8 +239,8 @@ func nameByHash(dir string, f *File, stem, ext string) error {
 	return nil
 }
 
-// observeFrames runs fp32 on the frames: it makes the reference set of some and gives the ranges that the others show of what
-// Linear layers are given, and the number of those others.
+// observeFrames runs fp32 on the frames: it makes the reference set of some, behind the importer's own pictures, and gives the
+// ranges that the others show of what Linear layers are given, and the number of those others.
 func (b *bench) observeFrames(ctx context.Context, pictures []byte, tokenizer, encoder, method string) (*Reference, map[string]float32, int, error) {
 	ranges, err := graph.NewRanges(method)
 	if err != nil {
@@ -247,20 +248,19 @@ func (b *bench) observeFrames(ctx context.Context, pictures []byte, tokenizer, e
 	}
 	area := 3 * b.m.Image.Size * b.m.Image.Size
 	judging, fitting := split(len(pictures) / area)
-	b.begin("run fp32", 2*(len(judging)+len(fitting)))
-	run := func(which []int, ranges *graph.Ranges) (*Reference, error) {
-		return b.reference(ctx, gather(pictures, area, which), tokenizer, []string{encoder}, ranges)
-	}
 	if len(fitting) == 0 {
-		ref, err := run(judging, ranges)
-		return ref, ranges.Found(), len(judging), err
+		fitting = judging
+	}
+	b.begin("run fp32", 2*(grids+len(judging)+len(fitting)))
+	run := func(pictures []byte, ranges *graph.Ranges) (*Reference, error) {
+		return b.reference(ctx, pictures, tokenizer, []string{encoder}, ranges)
 	}
 	for some := range slices.Chunk(fitting, b.chunk) { // nothing is kept of them but the ranges
-		if _, err := run(some, ranges); err != nil {
+		if _, err := run(gather(pictures, area, some), ranges); err != nil {
 			return nil, nil, 0, err
 		}
 	}
-	ref, err := run(judging, nil)
+	ref, err := run(append(testPictures(b.m.Image.Size), gather(pictures, area, judging)...), nil)
 	return ref, ranges.Found(), len(fitting), err
 }
 

@@ -90,10 +90,10 @@ func TestCalibrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("before %s\nafter %s", c.Before, c.After)
-	if want := map[string]int64{"run fp32": 40, "judge before": 5, "judge after": 5}; !reflect.DeepEqual(stages, want) {
+	if want := map[string]int64{"run fp32": 48, "judge before": 9, "judge after": 9}; !reflect.DeepEqual(stages, want) {
 		t.Errorf("progress %v, want %v", stages, want)
 	}
-	if c.After.Frames != 5 || !c.HeldOut || !c.After.Passed || c.Before.FeatureCosine >= 1 || c.After.FeatureCosine >= 1 || c.After.FeatureCosine == c.Before.FeatureCosine {
+	if c.After.Frames != 9 || !c.HeldOut || !c.After.Passed || c.Before.FeatureCosine >= 1 || c.After.FeatureCosine >= 1 || c.After.FeatureCosine == c.Before.FeatureCosine {
 		t.Errorf("before %+v\nafter %+v", c.Before, c.After)
 	}
 	m, err := Load(dir)
@@ -106,7 +106,7 @@ func TestCalibrate(t *testing.T) {
 	if want := (Calibration{By: "toklip model calibrate", Source: "a robot", Frames: 15, Method: "max", Created: created.Truncate(time.Second)}); *m.Calibration != want {
 		t.Errorf("calibration %+v, want %+v", *m.Calibration, want)
 	}
-	if m.QDQ.FeatureCosine != c.After.FeatureCosine || m.Reference.Frames != 5 || m.Reference.By != "toklip model calibrate" || m.Reference.Source != "a robot" {
+	if m.QDQ.FeatureCosine != c.After.FeatureCosine || m.Reference.Frames != 9 || m.Reference.By != "toklip model calibrate" || m.Reference.Source != drawnPictures+"; a robot" {
 		t.Errorf("quality %+v, reference %+v", *m.QDQ, *m.Reference)
 	}
 	// The two old files are gone, and the stray one; two new ones are there; everything else is as it was.
@@ -138,15 +138,20 @@ func TestCalibrate(t *testing.T) {
 		}
 	}
 
-	// The reference holds the user's frames, and fp32 passes by it.
+	// The reference holds the importer's pictures and the user's frames.
 	ref, err := m.LoadReference(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range ref.Frames {
+	for i := range grids {
+		if !slices.Equal(ref.Picture(i), testPicture(64, uint64(i))) {
+			t.Errorf("picture %d of the reference is not the importer's", i)
+		}
+	}
+	for i := range ref.Frames - grids {
 		k := i * 20 / 5
-		if !slices.Equal(ref.Picture(i), frames[k*3*64*64:(k+1)*3*64*64]) {
-			t.Errorf("picture %d of the reference is not frame %d", i, k)
+		if !slices.Equal(ref.Picture(grids+i), frames[k*3*64*64:(k+1)*3*64*64]) {
+			t.Errorf("picture %d of the reference is not frame %d", grids+i, k)
 		}
 	}
 	// Again with the same frames: the same files.
@@ -186,7 +191,7 @@ func TestCalibrateFails(t *testing.T) {
 		"no runner":   {CalibrateOptions{Pictures: two}, "no backend is there to run the model"},
 		"runner":      {CalibrateOptions{Pictures: two, Runner: runnerFunc(func() ([]map[string]Tensor, error) { return nil, boom })}, "run fp32: boom"},
 		"floor": {CalibrateOptions{Pictures: two, Runner: ortRunner{}, Floors: Floors{Features: 0.99999}},
-			"the int8 encoder fitted to 2 frames is too far from the fp32 reference: on 2 frames the worst cosine of a token's features is 0.99"},
+			"the int8 encoder fitted to 2 frames is too far from the fp32 reference: on 6 frames the worst cosine of a token's features is 0.99"},
 		"not a number": {CalibrateOptions{Pictures: two, Runner: spoilt{only: ".observed-"}}, "run fp32: the input of blocks.0/attn/qkv holds NaN"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -58,10 +58,7 @@ func (im *importer) measure(ctx context.Context, arch *graph.Arch, m *Manifest, 
 	b := &bench{runner: im.opts.Runner, dir: dir, m: m, search: newSearcher(book, arch.CodeDim), progress: im.progress}
 	want := func(p string) bool { return slices.Contains(im.opts.Precisions, p) }
 
-	var pictures []byte
-	for i := range grids {
-		pictures = append(pictures, testPicture(arch.Size, uint64(i))...)
-	}
+	pictures := testPictures(arch.Size)
 	fp32 := partsOf(written, RoleEncoder, FP32)
 	latents, err := m.Graph(RoleTokenizer, FP32, BackendTensorRT)
 	if err != nil {
@@ -198,6 +195,15 @@ func describeFile(ctx context.Context, dir, name string) (*File, error) {
 	f := &File{Name: name}
 	f.SHA256, err = hashFile(ctx, path, func(n int64) { f.Size += n })
 	return f, err
+}
+
+// testPictures are the importer's own pictures [grids, size, size, 3].
+func testPictures(size int) []byte {
+	var pictures []byte
+	for i := range grids {
+		pictures = append(pictures, testPicture(size, uint64(i))...)
+	}
+	return pictures
 }
 
 // testPicture draws a picture [size, size, 3], R, G, B: a few waves in each colour and, on every second one,

@@ -40,17 +40,17 @@ func newCalibrateCommand() *cobra.Command {
 		Use:   "calibrate --model DIR --frames PATH...",
 		Short: "Fit TensorRT's int8 encoder to your own frames",
 		Long: `Runs frames of yours through the fp32 model, measures how large the values are that each Linear layer of the token encoder is given, and sets the int8 scales
-by that. One frame in four, 16 at most, is kept out of this and becomes the reference set, by which every engine is judged before use: agreement then means
-agreement on what your cameras see, and not on the very frames that the scales were fitted to. Fewer than 8 frames serve for both. Give a few dozen frames that
-are as varied as the work.
+by that. One frame in four, 16 at most, is kept out of this and becomes the reference set, with the importer's own pictures; by that set every engine is
+judged before use: agreement then means agreement on what your cameras see too, and not on the very frames that the scales were fitted to. Fewer than 8 frames
+serve for both. Give a few dozen frames that are as varied as the work.
 
 PATH is a picture (PNG, JPEG), a folder that is searched for pictures, or a .npy file of float32 [n,3,S,S] in [-1,1]. Videos are not read: take pictures out of
 them first, for example with
 
   ffmpeg -i drive.mp4 -vf fps=1 frames/%04d.png
 
-The measuring is done by ONNX Runtime on the CPU, whichever backend runs the model later; it takes about two seconds a frame of the published models and as much memory as
-their fp32 weights. The model folder changes in one step at the end; a daemon that is running goes on with what it has loaded, and builds
+The measuring is done by ONNX Runtime on the CPU, whichever backend runs the model later; it takes about two seconds a frame of the published models and somewhat more memory
+than their fp32 weights take. The model folder changes in one step at the end; a daemon that is running goes on with what it has loaded, and builds
 a new int8 engine when it starts again (or before, with toklip engine build).`,
 		Example: `  toklip model calibrate --model models/toklip-s-256 --frames frames/
   toklip model calibrate --model models/toklip-s-256 --frames day/ night/ --count 128
@@ -148,7 +148,8 @@ func printCalibrated(out io.Writer, dir string, found int, c *model.Calibrated, 
 	if !c.HeldOut {
 		reference = "the same %d"
 	}
-	line("frames", "%d found; ranges (%s) of %d; reference of "+reference, found, c.Calibration.Method, c.Calibration.Frames, c.After.Frames)
+	line("frames", "%d found; ranges (%s) of %d; reference of "+reference+" and %s", found, c.Calibration.Method, c.Calibration.Frames,
+		c.After.Frames-c.Drawn, plural(c.Drawn, "drawn picture"))
 	line("before", "%s", c.Before)
 	line("after", "%s", c.After)
 	if c.After.FeatureCosine < c.Before.FeatureCosine {
