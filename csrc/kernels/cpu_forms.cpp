@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "kernels/half.h"
 #include "kernels/tokens.h"
 #include "kernels/unit.h"
 
@@ -27,13 +26,6 @@ void first_pass(const FrameWork &f) {
     Rgb *out = f.scratch + static_cast<int64_t>(y) * width;
     for (int32_t x = 0; x < width; x++) out[x] = first_across(f, [row, from](int32_t i) { return row[i - from]; }, x);
   }
-}
-
-void store(const FrameWork &f, void *image, int64_t at, float v) {
-  if (f.half)
-    static_cast<uint16_t *>(image)[at] = half_of(v);
-  else
-    static_cast<float *>(image)[at] = v;
 }
 
 // Tokens that are searched at once: a few vector registers of them, whatever a register holds.
@@ -110,11 +102,7 @@ void cpu_preprocess(const FrameWork &f, void *image) {
   first_pass(f);
   for (int32_t y = 0; y < f.size; y++) {
     for (int32_t x = 0; x < f.size; x++) {
-      const Rgb p = square_pixel(f, x, y);
-      const int64_t i = static_cast<int64_t>(y) * f.size + x;
-      store(f, image, i, normalised(p.r, f.mean[0], f.std[0]));
-      store(f, image, plane + i, normalised(p.g, f.mean[1], f.std[1]));
-      store(f, image, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
+      store_pixel(f, image, static_cast<int64_t>(y) * f.size + x, square_pixel(f, x, y));
     }
   }
 }

@@ -2,7 +2,6 @@
 //
 // Grids do not depend on the frames' geometry: blocks go through the work in strides. What a launch needs to know of
 // frames lies in memory that the kernel reads, so that a captured graph serves any frame.
-#include "kernels/half.h"
 #include "kernels/launch.h"
 #include "kernels/resample.h"
 #include "kernels/search.h"
@@ -103,13 +102,6 @@ __device__ void first_pass_down(const FrameWork &f) {
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += step)
     f.scratch[i] = first_down(f, static_cast<int32_t>(i % width), static_cast<int32_t>(i / width));
-}
-
-__device__ void store(const FrameWork &f, void *image, int64_t at, float v) {
-  if (f.half)
-    static_cast<uint16_t *>(image)[at] = half_of(v);
-  else
-    static_cast<float *>(image)[at] = v;
 }
 
 // One slice of the codebook for one tile of tokens. Each of kSearchWarps warps has all tokens of the tile, R a lane,
@@ -227,10 +219,7 @@ extern "C" __global__ void __launch_bounds__(kPassThreads) toklip_second_pass(co
     return;
   }
   for (int64_t i = begin; i < plane; i += step) {
-    const Rgb p = square_pixel(f, static_cast<int32_t>(i % f.size), static_cast<int32_t>(i / f.size));
-    store(f, image, i, normalised(p.r, f.mean[0], f.std[0]));
-    store(f, image, plane + i, normalised(p.g, f.mean[1], f.std[1]));
-    store(f, image, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
+    store_pixel(f, image, i, square_pixel(f, static_cast<int32_t>(i % f.size), static_cast<int32_t>(i / f.size)));
   }
 }
 

@@ -4,6 +4,7 @@
 // each thread, and both get the same bytes whatever the order.
 #pragma once
 
+#include "kernels/half.h"
 #include "kernels/hd.h"
 #include "kernels/pixels.h"
 
@@ -121,5 +122,21 @@ TOKLIP_HD Rgb square_pixel(const FrameWork &f, int32_t x, int32_t y) {
 // A byte as the network wants it, in float32 step by step as torchvision does: ToTensor divides by 255, Normalize
 // subtracts the mean and divides by the deviation.
 TOKLIP_HD float normalised(uint8_t v, float mean, float std) { return (static_cast<float>(v) / 255.0F - mean) / std; }
+
+// Writes value `at` of one picture of the network's input.
+TOKLIP_HD void store(const FrameWork &f, void *image, int64_t at, float v) {
+  if (f.half)
+    static_cast<uint16_t *>(image)[at] = half_of(v);
+  else
+    static_cast<float *>(image)[at] = v;
+}
+
+// Writes pixel i of the square to the three planes of one picture.
+TOKLIP_HD void store_pixel(const FrameWork &f, void *image, int64_t i, Rgb p) {
+  const int64_t plane = int64_t{f.size} * f.size;
+  store(f, image, i, normalised(p.r, f.mean[0], f.std[0]));
+  store(f, image, plane + i, normalised(p.g, f.mean[1], f.std[1]));
+  store(f, image, 2 * plane + i, normalised(p.b, f.mean[2], f.std[2]));
+}
 
 }  // namespace toklip

@@ -13,7 +13,7 @@
 // by (greater cosine, then lower id) has one outcome in any order.
 #pragma once
 
-#include "kernels/hd.h"
+#include "kernels/unit.h"
 
 namespace toklip {
 
@@ -23,8 +23,7 @@ constexpr int32_t kMaxCodeDim = 32;
 TOKLIP_HD float vector_length(const float *v, int64_t stride, int32_t c) {
   float s = 0;
   for (int32_t i = 0; i < c; i++) s = fused(v[i * stride], v[i * stride], s);
-  const float length = square_root(s);
-  return length > 1e-12F || length != length ? length : 1e-12F;
+  return length_of_squares(s);
 }
 
 // The best code so far.
