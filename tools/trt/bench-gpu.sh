@@ -31,32 +31,17 @@ clocks() {
 }
 
 kernels() {
-	local program=.cache/build/csrc-gpu/test/toklip_gpu_kernels
-	[ -e csrc/test/gpu_kernels.cpp ] || return 0
+	local program=$kernels_build/test/toklip_gpu_kernels
 	command -v nvcc >/dev/null || {
 		lacks "the kernels by themselves: nvcc was not found"
 		return
 	}
-	step "kernels: build" build_kernels
+	step "kernels: build" build_kernels "$(gpu_sm)" toklip_gpu_kernels
 	[ ! -x "$program" ] || step "kernels by themselves" "$program" --bench
 }
 
-build_kernels() {
-	cmake -S csrc -B .cache/build/csrc-gpu -DCMAKE_BUILD_TYPE=Release -DTOKLIP_TRT_TESTS=ON -DTOKLIP_TRT_SHIM=OFF \
-		-DTOKLIP_TRT_GPU_TESTS=ON -DTOKLIP_CUDA_ARCHS="$(gpu_sm)" >/dev/null &&
-		cmake --build .cache/build/csrc-gpu --parallel "$(nproc)" --target toklip_gpu_kernels >/dev/null
-}
-
 engines() {
-	command -v go >/dev/null || {
-		lacks "TensorRT: Go was not found"
-		return
-	}
-	tools/trt/build.sh --headers >/dev/null || {
-		lacks "TensorRT: NvInfer.h was not found (JetPack: sudo apt install nvidia-jetpack; else TENSORRT_ROOT=/folder/of/TensorRT)"
-		return
-	}
-	[ -z "${TENSORRT_ROOT:-}" ] || export LD_LIBRARY_PATH=$TENSORRT_ROOT/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+	can_run_engines || return 0
 	step "build the program and the shim" make build
 	step "doctor" bin/toklip doctor
 	if [ ! -e "$model/model.toml" ]; then

@@ -78,6 +78,37 @@ log_file() { # kind
 	echo "docs/gpu/$1-${name:-unknown}.log"
 }
 
+# Where the programs that need a GPU are built.
+kernels_build=$PWD/.cache/build/csrc-gpu
+
+# Compiles the kernels and those programs; with targets, no more than these.
+build_kernels() { # sm [target...]
+	local sm=$1 log=$kernels_build.log
+	shift
+	mkdir -p "$kernels_build"
+	if cmake -S csrc -B "$kernels_build" -DCMAKE_BUILD_TYPE=Release -DTOKLIP_TRT_TESTS=ON -DTOKLIP_TRT_SHIM=OFF \
+		-DTOKLIP_TRT_GPU_TESTS=ON -DTOKLIP_CUDA_ARCHS="$sm" >"$log" 2>&1 &&
+		cmake --build "$kernels_build" --parallel "$(nproc)" ${1:+--target "$@"} >>"$log" 2>&1; then
+		grep 'toklip:' "$log"
+	else
+		tail -n 40 "$log"
+		return 1
+	fi
+}
+
+# Whether engines can be run here; says what lacks. Libraries of TENSORRT_ROOT are found from then on.
+can_run_engines() {
+	command -v go >/dev/null || {
+		lacks "TensorRT: Go was not found"
+		return 1
+	}
+	tools/trt/build.sh --headers >/dev/null || {
+		lacks "TensorRT: NvInfer.h was not found (JetPack: sudo apt install nvidia-jetpack; else TENSORRT_ROOT=/folder/of/TensorRT)"
+		return 1
+	}
+	[ -z "${TENSORRT_ROOT:-}" ] || export LD_LIBRARY_PATH=$TENSORRT_ROOT/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+}
+
 no_gpu() {
 	cat >&2 <<-'EOF'
 		There is no NVIDIA GPU here, or its driver is missing: neither nvidia-smi nor a Jetson's GPU was found.

@@ -21,14 +21,14 @@ esac
 [ -n "$(gpu_name)" ] || no_gpu
 
 kernels() {
-	local build=$PWD/.cache/build/csrc-gpu sm
+	local sm
 	sm=$(gpu_sm)
 	command -v nvcc >/dev/null || {
 		lacks "the kernels: nvcc was not found (CUDA toolkit; JetPack: sudo apt install cuda-toolkit)"
 		return
 	}
-	step "kernels: build for sm_${sm:-all}" build_kernels "$build" "$sm"
-	local check=$build/test/toklip_kernels_check gpu=$build/test/toklip_gpu_kernels
+	step "kernels: build for sm_${sm:-all}" build_kernels "$sm"
+	local check=$kernels_build/test/toklip_kernels_check gpu=$kernels_build/test/toklip_gpu_kernels
 	[ -x "$check" ] || return 0
 	[ ! -x "$gpu" ] || step "kernels: GPU against CPU" "$gpu"
 	if ! command -v go >/dev/null; then
@@ -36,48 +36,19 @@ kernels() {
 	else
 		step "kernels: against the goldens" env TOKLIP_KERNELS_CHECK="$check" go test -count 1 -run '/gpu' ./csrc/test/kernels
 	fi
+	[ -x "$gpu" ] || return 0
 	if ! command -v compute-sanitizer >/dev/null; then
 		lacks "the kernels under compute-sanitizer: it was not found (part of the CUDA toolkit)"
 		return
 	fi
 	local tool
 	for tool in memcheck racecheck initcheck synccheck; do
-		if [ -x "$gpu" ]; then
-			step "kernels: $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$gpu"
-		elif command -v go >/dev/null; then
-			# The program's output is what the tests read, so that the sanitizer's goes to a file.
-			printf '#!/bin/sh\nexec compute-sanitizer --tool %s --error-exitcode 9 --log-file "%s" "%s" "$@"\n' \
-				"$tool" "$build/$tool.log" "$check" >"$build/$tool"
-			chmod +x "$build/$tool"
-			step "kernels: $tool" env TOKLIP_KERNELS_CHECK="$build/$tool" go test -count 1 -timeout 30m -run '/gpu' ./csrc/test/kernels
-			tail -n 3 "$build/$tool.log" 2>/dev/null || true
-		fi
+		step "kernels: $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$gpu"
 	done
 }
 
-build_kernels() { # folder sm
-	local programs=OFF
-	[ ! -e csrc/test/gpu_kernels.cpp ] || programs=ON
-	if cmake -S csrc -B "$1" -DCMAKE_BUILD_TYPE=Release -DTOKLIP_TRT_TESTS=ON -DTOKLIP_TRT_SHIM=OFF \
-		-DTOKLIP_TRT_GPU_TESTS=$programs -DTOKLIP_CUDA_ARCHS="$2" >"$1.log" 2>&1 &&
-		cmake --build "$1" --parallel "$(nproc)" >>"$1.log" 2>&1; then
-		grep 'toklip:' "$1.log"
-	else
-		tail -n 40 "$1.log"
-		return 1
-	fi
-}
-
 engines() {
-	command -v go >/dev/null || {
-		lacks "TensorRT: Go was not found"
-		return
-	}
-	tools/trt/build.sh --headers >/dev/null || {
-		lacks "TensorRT: NvInfer.h was not found (JetPack: sudo apt install nvidia-jetpack; else TENSORRT_ROOT=/folder/of/TensorRT)"
-		return
-	}
-	[ -z "${TENSORRT_ROOT:-}" ] || export LD_LIBRARY_PATH=$TENSORRT_ROOT/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+	can_run_engines || return 0
 	step "TensorRT: build the program and the shim" make build
 	step "TensorRT: doctor" bin/toklip doctor
 	# Go's tests run in their packages' folders.
