@@ -46,6 +46,7 @@ func (f *backendFlags) add(cmd *cobra.Command, precision bool) {
 	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
 	f.tensorrt.addLibraries(cmd)
 	f.tensorrt.addPlans(cmd)
+	f.tensorrt.addBuild(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("backend", cobra.FixedCompletions([]string{"auto", model.BackendONNXRuntime, model.BackendTensorRT}, cobra.ShellCompDirectiveNoFileComp))
 }
 
