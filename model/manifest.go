@@ -12,6 +12,9 @@
 //	encoder.fp16.onnx       the same in fp16, if asked for; TensorRT only
 //	encoder.qdq.onnx        the same with int8 matrix products and fp16 around them, if asked for; TensorRT only
 //	decoder.onnx            ids int32[batch,N] -> image float32[batch,3,S,S]
+//	pool.onnx               features float32[N,D], mask float32[regions,N] -> embedding float32[regions,E]: the encoder's attention pool alone
+//	text.onnx               ids int32[batch,L] -> embedding float32[batch,E]: the text tower, if the checkpoint has one
+//	tokenizer.model         what cuts texts into the text tower's ids, if it was given; or tokenizer.json
 //	*.onnx.data             the weights, which graphs may share
 //	codebook.npy            float32[K,C]: what latents are searched in
 //	reference.npz           pictures and what the fp32 model makes of them: other precisions are judged by it
@@ -31,8 +34,9 @@ import (
 )
 
 // FormatVersion is the version of the manifest this package writes, and the newest it reads. Version 1 lacks
-// what TensorRT needs beside the fp32 graphs: codebook, reference, fp16, qdq.
-const FormatVersion = 2
+// what TensorRT needs beside the fp32 graphs: codebook, reference, fp16, qdq. Version 2 lacks the text tower and the
+// attention pool on its own.
+const FormatVersion = 3
 
 // ManifestFile is the manifest's name inside a model folder.
 const ManifestFile = "model.toml"
@@ -42,6 +46,8 @@ const (
 	RoleTokenizer = "tokenizer"
 	RoleEncoder   = "encoder"
 	RoleDecoder   = "decoder"
+	RoleText      = "text" // the text tower
+	RolePool      = "pool" // the encoder's attention pool on its own, for regions of a frame
 )
 
 // Precisions of a graph.
@@ -64,6 +70,7 @@ const (
 	TensorLatents   = "latents"   // float32 [batch, C, rows, cols], not normalised
 	TensorFeatures  = "features"  // float32 [batch, N, D], after the final norm
 	TensorEmbedding = "embedding" // float32 [batch, E], not normalised
+	TensorMask      = "mask"      // float32 [regions, N]: 1 where a region's embedding sees a token, 0 elsewhere
 )
 
 // ErrNoGraph is wrapped by [Manifest.Graph] when the folder lacks what was asked for.
@@ -134,15 +141,6 @@ type Encoder struct {
 	Heads        int `toml:"heads" json:"heads"`
 }
 
-// Text says what the checkpoint brought for scoring texts. The text tower itself is not exported in
-// this version of the format.
-type Text struct {
-	Present    bool     `toml:"present" json:"present"` // the checkpoint has a text tower
-	Tensors    int      `toml:"tensors" json:"tensors"` // how many tensors it has
-	LogitScale *float64 `toml:"logit_scale,omitempty" json:"logit_scale,omitempty"`
-	LogitBias  *float64 `toml:"logit_bias,omitempty" json:"logit_bias,omitempty"`
-}
-
 // Quality compares a reduced precision with fp32 on the same pictures. Token agreements are 0 where the tokenizer
 // is the fp32 one.
 type Quality struct {
@@ -179,7 +177,7 @@ type ReferenceSet struct {
 
 // Graph is one ONNX file of the folder.
 type Graph struct {
-	Role      string   `toml:"role" json:"role"`           // tokenizer, encoder or decoder
+	Role      string   `toml:"role" json:"role"`           // tokenizer, encoder, decoder, text or pool
 	Precision string   `toml:"precision" json:"precision"` // fp32, fp16 or int8
 	Backends  []string `toml:"backends" json:"backends"`   // which backends it is for
 	File      File     `toml:"file" json:"file"`

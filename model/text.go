@@ -1,0 +1,75 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Text describes what the checkpoint brought for scoring texts, and the text tower as it stands in the folder. Folders of
+// versions 1 and 2 have Present, Tensors, LogitScale and LogitBias alone.
+type Text struct {
+	Present bool `toml:"present" json:"present"` // the checkpoint has a text tower
+	Tensors int  `toml:"tensors" json:"tensors"` // how many tensors it has
+	// LogitScale and LogitBias make a score of a cosine: see [Text.Logit].
+	LogitScale *float64 `toml:"logit_scale,omitempty" json:"logit_scale,omitempty"`
+	LogitBias  *float64 `toml:"logit_bias,omitempty" json:"logit_bias,omitempty"`
+
+	// Precision is what the weights of text.onnx are stored in, "fp32" or "fp16"; empty: the folder has no text tower, and
+	// neither what follows.
+	Precision  string `toml:"precision,omitempty" json:"precision,omitempty"`
+	Context    int    `toml:"context,omitempty" json:"context,omitempty"`       // L: ids of a text, padding included
+	Vocabulary int    `toml:"vocabulary,omitempty" json:"vocabulary,omitempty"` // rows of the token embedding; ids are below it
+	Width      int    `toml:"width,omitempty" json:"width,omitempty"`
+	Depth      int    `toml:"depth,omitempty" json:"depth,omitempty"` // transformer blocks
+	Heads      int    `toml:"heads,omitempty" json:"heads,omitempty"`
+	// Hash is the SHA-256 over names, shapes and float32 values of the text tower's tensors, its heads and the tokenizer
+	// file: text embeddings of folders with equal hash and precision are equal.
+	Hash string `toml:"hash,omitempty" json:"hash,omitempty"`
+	// Tokenizer is the file that cuts texts into ids, "tokenizer.model" or "tokenizer.json"; nil where none was given.
+	Tokenizer *File `toml:"tokenizer,omitempty" json:"tokenizer,omitempty"`
+}
+
+// ErrNoLogit is wrapped by [Text.Logit] where the checkpoint does not say how a cosine becomes a score.
+var ErrNoLogit = errors.New("the model does not tell how a cosine becomes a score")
+
+// Logit makes SigLIP's logit of the cosine of an image's and a text's embedding, exp(logit_scale)·cosine + logit_bias, and the
+// probability that the text is true of the image, which is its sigmoid (arXiv 2303.15343). The error wraps [ErrNoLogit].
+func (t Text) Logit(cosine float64) (logit, score float64, err error) {
+	switch {
+	case t.LogitScale == nil:
+		return 0, 0, fmt.Errorf("%w: its checkpoint has no logit_scale", ErrNoLogit)
+	case t.LogitBias == nil:
+		return 0, 0, fmt.Errorf("%w: its checkpoint has no logit_bias, as SigLIP's do", ErrNoLogit)
+	}
+	logit = math.Exp(*t.LogitScale)*cosine + *t.LogitBias
+	return logit, 1 / (1 + math.Exp(-logit)), nil
+}
+
+// TextGraph finds the text tower. The error wraps [ErrNoGraph] and says how to get one.
+func (m *Manifest) TextGraph() (Graph, error) {
+	for _, g := range m.Graphs {
+		if g.Role == RoleText {
+			return g, nil
+		}
+	}
+	switch {
+	case !m.Text.Present:
+		return Graph{}, fmt.Errorf("model %q: text tower: %w: its checkpoint has none; texts need a checkpoint with text.* tensors", m.Name, ErrNoGraph)
+	case m.FormatVersion < 3:
+		return Graph{}, fmt.Errorf("model %q: text tower: %w: the folder was made by an older toklip; import the checkpoint again", m.Name, ErrNoGraph)
+	}
+	return Graph{}, fmt.Errorf("model %q: text tower: %w: it was left out; import the checkpoint again with --text-precision %s or %s",
+		m.Name, ErrNoGraph, FP32, FP16)
+}
+
+// PoolGraph finds the attention pool that makes embeddings of regions. The error wraps [ErrNoGraph].
+func (m *Manifest) PoolGraph() (Graph, error) {
+	for _, g := range m.Graphs {
+		if g.Role == RolePool {
+			return g, nil
+		}
+	}
+	return Graph{}, fmt.Errorf("model %q: attention pool for regions: %w: the folder was made by an older toklip; import the checkpoint again",
+		m.Name, ErrNoGraph)
+}
