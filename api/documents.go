@@ -1,11 +1,6 @@
 package api
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Info is the birth document of a node: what stays the same while it runs, but for the
 // backend, which may be swapped: it is published again then. It is retained and published
@@ -30,7 +25,7 @@ type Info struct {
 	EmbeddingSpace string       `json:"embedding_space"` // vectors of different spaces cannot be compared
 	EmbeddingType  string       `json:"embedding_type"`  // "fp16" or "fp32"
 	Normalized     bool         `json:"normalized"`      // embeddings are published with length 1
-	LabelSet       string       `json:"label_set"`       // short hash; empty without labels
+	LabelSet       string       `json:"label_set"`       // short hash of the set that all cameras share; empty without labels, and when their sets differ
 	Backend        string       `json:"backend"`         // "onnxruntime", "tensorrt"
 	BackendVersion string       `json:"backend_version"` // of the library beneath
 	Precision      string       `json:"precision"`       // of the token encoder: "fp32", "fp16", "int8"
@@ -57,13 +52,22 @@ type Agreement struct {
 
 // CameraInfo is what Info says of a camera.
 type CameraInfo struct {
-	Name    string   `json:"name"`
-	Source  string   `json:"source"`   // URI without user name and password; see RedactURI
-	Enabled bool     `json:"enabled"`  // a disabled camera has topics but no frames
-	Resize  string   `json:"resize"`   // "squash", "shortest", "longest"
-	MaxFPS  float64  `json:"max_fps"`  // 0: no limit
-	Publish []string `json:"publish"`  // of "tokens", "embedding", "features", "labels"
-	FrameID string   `json:"frame_id"` // coordinate frame of the optics
+	Name       string       `json:"name"`
+	Source     string       `json:"source"`      // URI without user name and password; see RedactURI
+	Enabled    bool         `json:"enabled"`     // a disabled camera has topics but no frames
+	Resize     string       `json:"resize"`      // "squash", "shortest", "longest"
+	MaxFPS     float64      `json:"max_fps"`     // 0: no limit
+	Publish    []string     `json:"publish"`     // of "tokens", "embedding", "features", "labels", "regions", "event"
+	FrameID    string       `json:"frame_id"`    // coordinate frame of the optics
+	LabelSet   string       `json:"label_set"`   // short hash of the labels that frames are scored against; empty without
+	LabelNames []string     `json:"label_names"` // of that set, in its order; never null
+	Regions    []RegionInfo `json:"regions"`     // that are scored on their own; never null
+}
+
+// RegionInfo is what Info says of a named region of a camera's frame.
+type RegionInfo struct {
+	Name    string       `json:"name"`
+	Polygon [][2]float64 `json:"polygon"` // corners x, y as fractions of the frame, (0, 0) being its upper left corner
 }
 
 // NodeState is what a node is doing.
@@ -166,6 +170,13 @@ type CameraMetrics struct {
 	ChangedShare float64           `json:"changed_share"` // 0 to 1: mean share of changed cells
 	Stages       map[string]Spread `json:"stages"`        // time by stage, names as in toklipv1.Stages without _ns
 	Drops        Drops             `json:"drops"`         // since the start
+	Regions      RegionMetrics     `json:"regions"`       // since the start
+}
+
+// RegionMetrics count results whose regions were to be scored, beside the pipeline.
+type RegionMetrics struct {
+	Published uint64 `json:"published"` // messages handed to the broker
+	Dropped   uint64 `json:"dropped"`   // a newer result came first, or there was no connection
 }
 
 // Spread of durations, nanoseconds.
@@ -177,12 +188,15 @@ type Spread struct {
 
 // MQTTMetrics are figures of the connection to the broker, counted since the start.
 type MQTTMetrics struct {
-	Connected bool   `json:"connected"`
-	Connects  uint64 `json:"connects"`  // successful ones
-	Published uint64 `json:"published"` // messages handed to the broker
-	Bytes     uint64 `json:"bytes"`     // of their payloads
-	Dropped   uint64 `json:"dropped"`   // frames dropped for want of a connection or of time
-	Commands  uint64 `json:"commands"`  // received
+	Connected     bool   `json:"connected"`
+	Connects      uint64 `json:"connects"`       // successful ones
+	Published     uint64 `json:"published"`      // frame messages handed to the broker
+	Bytes         uint64 `json:"bytes"`          // of their payloads
+	Dropped       uint64 `json:"dropped"`        // frames dropped for want of a connection or of time
+	Events        uint64 `json:"events"`         // that the broker acknowledged
+	EventsWaiting uint64 `json:"events_waiting"` // for the broker
+	EventsDropped uint64 `json:"events_dropped"` // gave way to newer ones while the broker was away for long
+	Commands      uint64 `json:"commands"`       // received
 }
 
 // Calibration is what sensor_msgs/CameraInfo of ROS says of a camera, under the same
@@ -208,73 +222,6 @@ type Calibration struct {
 		Width     uint32 `json:"width"`
 		DoRectify bool   `json:"do_rectify"`
 	} `json:"roi"`
-}
-
-// Command is a request to a node, sent with QoS 1 and not retained to the topic of its
-// verb. MQTT 3.1.1 has no response topic, so that it is a member here.
-type Command struct {
-	ID      string          `json:"id"`             // chosen by the sender, comes back in the reply
-	ReplyTo string          `json:"reply_to"`       // topic for the reply; empty: none is sent
-	Args    json.RawMessage `json:"args,omitempty"` // as the verb wants them
-}
-
-// Reply answers a Command.
-type Reply struct {
-	ID     string `json:"id"`
-	OK     bool   `json:"ok"`
-	Error  string `json:"error,omitempty"`  // why not, with the next step
-	Result any    `json:"result,omitempty"` // as the verb gives it
-}
-
-// Limits of commands.
-const (
-	MaxCommandBytes = 64 << 10
-	MaxCommandID    = 128
-)
-
-// ParseCommand reads a command. Unknown members are refused: a misspelt "reply_to"
-// would otherwise be silence. On an error the command holds what could be read of ID and
-// ReplyTo, so that the sender can be told.
-func ParseCommand(payload []byte) (Command, error) {
-	if len(payload) > MaxCommandBytes {
-		return Command{}, fmt.Errorf("command has %d bytes: at most %d are read", len(payload), MaxCommandBytes)
-	}
-	var members map[string]json.RawMessage
-	if err := decodeJSON(payload, &members); err != nil {
-		return Command{}, fmt.Errorf("command: %w; send an object such as {\"id\":\"1\",\"reply_to\":\"my/topic\",\"args\":{}}", err)
-	}
-	if members == nil {
-		return Command{}, errors.New("command: null where an object is wanted")
-	}
-	var c Command
-	var errs []error
-	text := func(name string, to *string, longest int) {
-		raw, ok := members[name]
-		if !ok {
-			return
-		}
-		var s *string
-		if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-			errs = append(errs, fmt.Errorf("command: %q is %.40s: a text is wanted", name, raw))
-			return
-		}
-		if len(*s) > longest {
-			errs = append(errs, fmt.Errorf("command: %q has %d bytes: at most %d are allowed", name, len(*s), longest))
-			return
-		}
-		*to = *s
-	}
-	text("id", &c.ID, MaxCommandID)
-	text("reply_to", &c.ReplyTo, 1024)
-	c.Args = members["args"]
-	for name := range members {
-		switch name {
-		case "id", "reply_to", "args":
-		default:
-			errs = append(errs, fmt.Errorf("command: unknown member %.40q: id, reply_to and args are known", name))
-		}
-	}
-	return c, errors.Join(errs...)
 }
 
 // RedactURI takes user name, password and query out of a source's URI, so that it may be

@@ -11,7 +11,7 @@ import (
 type Kind string
 
 // The kinds of topics of a node. The first block belongs to the node, the second to a
-// camera; the last three of that are the JSON twins.
+// camera; the last four of that are the JSON twins.
 const (
 	KindAvailability Kind = "availability" // "online" or "offline", retained
 	KindInfo         Kind = "info"         // Info, retained
@@ -24,10 +24,13 @@ const (
 	KindTokens        Kind = "tokens"      // toklipv1.Tokens
 	KindEmbedding     Kind = "embedding"   // toklipv1.Embedding
 	KindFeatures      Kind = "features"    // toklipv1.Features
-	KindLabels        Kind = "labels"      // toklipv1.Labels
+	KindLabels        Kind = "labels"      // toklipv1.Labels of the whole frame
+	KindRegions       Kind = "regions"     // toklipv1.Labels of the named regions
+	KindEvent         Kind = "event"       // LabelEvent
 	KindTokensJSON    Kind = "tokens/json"
 	KindEmbeddingJSON Kind = "embedding/json"
 	KindLabelsJSON    Kind = "labels/json"
+	KindRegionsJSON   Kind = "regions/json"
 )
 
 // NodeKinds and CameraKinds list the kinds of topics below a node and below a camera.
@@ -37,8 +40,8 @@ func NodeKinds() []Kind {
 
 // CameraKinds lists the kinds of topics below a camera.
 func CameraKinds() []Kind {
-	return []Kind{KindStatus, KindCalibration, KindTokens, KindEmbedding, KindFeatures, KindLabels,
-		KindTokensJSON, KindEmbeddingJSON, KindLabelsJSON}
+	return []Kind{KindStatus, KindCalibration, KindTokens, KindEmbedding, KindFeatures, KindLabels, KindRegions, KindEvent,
+		KindTokensJSON, KindEmbeddingJSON, KindLabelsJSON, KindRegionsJSON}
 }
 
 // Payloads of the availability topic.
@@ -100,6 +103,20 @@ func SanitizeName(text string) string {
 		return "node"
 	}
 	return b.String()
+}
+
+// ValidVerb checks the verb of a command: one name, or two joined by a slash such as
+// "labels/set", each as ValidName wants it.
+func ValidVerb(verb string) error {
+	first, second, two := strings.Cut(verb, "/")
+	err := ValidName(first)
+	if err == nil && two {
+		err = ValidName(second)
+	}
+	if err != nil {
+		return fmt.Errorf("verb %.64q: %w; a verb is one name or two, such as ping or labels/set", verb, err)
+	}
+	return nil
 }
 
 // ValidTopic checks the name of a topic to publish to, as MQTT 3.1.1 sections 1.5.3
@@ -203,7 +220,7 @@ type Topic struct {
 	Node   string
 	Kind   Kind
 	Camera string // empty for topics of the node
-	Verb   string // of a command
+	Verb   string // of a command, such as "ping" or "labels/set"
 }
 
 // ParseTopic takes a topic of any node below prefix apart. It reports false for topics
@@ -221,7 +238,7 @@ func ParseTopic(prefix, topic string) (Topic, bool) {
 	first, tail, _ := strings.Cut(rest, "/")
 	switch Kind(first) {
 	case KindCommand:
-		if tail == "" || strings.Contains(tail, "/") {
+		if ValidVerb(tail) != nil {
 			return Topic{}, false
 		}
 		out.Kind, out.Verb = KindCommand, tail

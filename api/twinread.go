@@ -186,10 +186,13 @@ func ParseLabelsJSON(data []byte) (*toklipv1.Labels, error) {
 	var j struct {
 		Header *headerJSON `json:"header"`
 		Labels []struct {
-			Label  string  `json:"label"`
-			Cosine float32 `json:"cosine"`
-			Logit  float32 `json:"logit"`
-			Score  float32 `json:"score"`
+			Label   string  `json:"label"`
+			Cosine  float32 `json:"cosine"`
+			Logit   float32 `json:"logit"`
+			Score   float32 `json:"score"`
+			Present bool    `json:"present"`
+			SinceNS int64   `json:"since_ns"`
+			Region  string  `json:"region"`
 		} `json:"labels"`
 	}
 	if err := decodeJSON(data, &j); err != nil {
@@ -201,7 +204,8 @@ func ParseLabelsJSON(data []byte) (*toklipv1.Labels, error) {
 	}
 	m := &toklipv1.Labels{Header: h}
 	for _, l := range j.Labels {
-		m.Labels = append(m.Labels, &toklipv1.Label{Label: l.Label, Cosine: l.Cosine, Logit: l.Logit, Score: l.Score})
+		m.Labels = append(m.Labels, &toklipv1.Label{Label: l.Label, Cosine: l.Cosine, Logit: l.Logit, Score: l.Score,
+			Present: l.Present, SinceNs: l.SinceNS, Region: l.Region})
 	}
 	return m, nil
 }

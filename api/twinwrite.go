@@ -14,12 +14,13 @@ import (
 //
 //	{"header":{…},"grid":[16,16],"tokens":[…],"changed":[…],"codebook_size":16384}
 //	{"header":{…},"embedding":[…],"dtype":"fp16","normalized":false}
-//	{"header":{…},"labels":[{"label":"cat","cosine":0.1,"logit":1.5,"score":0.8}]}
+//	{"header":{…},"labels":[{"label":"cat","cosine":0.1,"logit":1.5,"score":0.8,"present":true,"since_ns":1}]}
 //
 // Names of the header are those of toklip.proto. "changed" lists the numbers of the
 // changed cells. Times are whole nanoseconds, which JavaScript's numbers round by up to
 // 256 ns; everything else is exact. Strings that are empty are written as well, so that
-// the fields are always the same.
+// the fields are always the same; only "since_ns" of a label that is not present and
+// "region" of a label of the whole frame are left out.
 
 // AppendTokensJSON appends the twin of m. It fails where TokenIDs does.
 func AppendTokensJSON(dst []byte, m *toklipv1.Tokens) ([]byte, error) {
@@ -147,6 +148,16 @@ func AppendLabelsJSON(dst []byte, m *toklipv1.Labels) ([]byte, error) {
 			if dst, err = appendFloat(dst, float64(f.value), 32); err != nil {
 				return dst[:start], fmt.Errorf("labels: label %d: %w", i, err)
 			}
+		}
+		dst = append(dst, `,"present":`...)
+		dst = strconv.AppendBool(dst, l.Present)
+		if l.SinceNs != 0 {
+			dst = append(dst, `,"since_ns":`...)
+			dst = strconv.AppendInt(dst, l.SinceNs, 10)
+		}
+		if l.Region != "" {
+			dst = append(dst, `,"region":`...)
+			dst = appendString(dst, l.Region)
 		}
 		dst = append(dst, '}')
 	}

@@ -69,6 +69,9 @@ type Stats struct {
 	Bytes          uint64 // of their payloads
 	DroppedPublish uint64 // frames replaced by a newer one before they could be sent
 	DroppedBroker  uint64 // frames dropped for want of a connection
+	Events         uint64 // acknowledged by the broker
+	EventsWaiting  uint64 // for the broker
+	EventsDropped  uint64 // gave way to newer ones, too many waiting
 	Commands       uint64 // received
 	LastError      error  // why the connection was lost or failed; nil while connected
 }
@@ -78,6 +81,9 @@ type CameraStats struct {
 	Published      uint64 // frames of which all messages were taken by the connection
 	DroppedPublish uint64
 	DroppedBroker  uint64
+
+	RegionsPublished uint64 // messages of regions that were taken by the connection
+	RegionsDropped   uint64 // for want of time or of a connection
 }
 
 // Client is a node's connection to a broker. Its methods may be called from several
@@ -91,6 +97,7 @@ type Client struct {
 
 	docs     *documents
 	frames   *frameQueue
+	events   eventQueue
 	commands *commandQueue
 	stale    stale
 
@@ -192,6 +199,7 @@ func (c *Client) Stats() Stats {
 		Connected: c.open.Load(), Connects: c.connects.Load(), Published: c.published.Load(), Bytes: c.bytes.Load(),
 		Commands: c.commands.received.Load(),
 	}
+	s.Events, s.EventsWaiting, s.EventsDropped = c.events.stats()
 	s.DroppedPublish, s.DroppedBroker = c.frames.dropped()
 	c.mu.Lock()
 	s.LastError = c.lastErr

@@ -18,48 +18,50 @@ import (
 // Handler carries out one verb. args is what the command carries, nil if nothing; it
 // belongs to the handler. The result is encoded as JSON; an error becomes the reply's text
 // and should say what is wrong and what to do. Handlers run one at a time, so a slow one
-// delays the others; ctx ends when the client does, and a handler must end with it.
+// delays the others, but for those registered with HandleLong, which have a turn of their
+// own; ctx ends when the client does, and a handler must end with it.
 //
 // QoS 1 means at least once: a command may arrive twice, and must do no harm then.
 type Handler func(ctx context.Context, args json.RawMessage) (result any, err error)
 
-// Bounds of what waits. A command that finds the queue full is answered with an error;
+// Bounds of what waits. A command that finds its lane full is answered with an error;
 // the oldest reply gives way to a new one.
 const (
-	maxCommands = 16
+	maxCommands = 16 // of a lane
 	maxReplies  = 64
 )
 
-// Handle registers the handler of a verb: a command sent to
+// Handle registers the handler of a verb (see api.ValidVerb): a command sent to
 // <prefix>/<node>/command/<verb>. It may be called at any time; a verb can be registered
 // once.
 func (c *Client) Handle(verb string, h Handler) error {
-	if err := api.ValidName(verb); err != nil {
-		return fmt.Errorf("command verb: %w", err)
-	}
-	if h == nil {
-		return fmt.Errorf("command verb %q: no handler", verb)
-	}
-	q := c.commands
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if _, taken := q.handlers[verb]; taken {
-		return fmt.Errorf("command verb %q is registered twice", verb)
-	}
-	q.handlers[verb] = h
-	return nil
+	return c.commands.register(verb, h, c.commands.quick)
+}
+
+// HandleLong is Handle for handlers that take seconds. They run one at a time as well,
+// beside the others, so that they do not hold those up.
+func (c *Client) HandleLong(verb string, h Handler) error {
+	return c.commands.register(verb, h, c.commands.long)
 }
 
 type commandQueue struct {
-	topics   api.Topics
-	log      *slog.Logger
-	wake     func() // tells the connection that a reply waits
-	queue    chan command
-	received atomic.Uint64
+	topics      api.Topics
+	log         *slog.Logger
+	wake        func() // tells the connection that a reply waits
+	quick, long lane
+	received    atomic.Uint64
 
 	mu       sync.Mutex
-	handlers map[string]Handler
+	handlers map[string]registered
 	replies  []reply
+}
+
+// lane is a queue of commands that are carried out one after the other.
+type lane chan command
+
+type registered struct {
+	handler Handler
+	lane    lane
 }
 
 type command struct {
@@ -76,8 +78,24 @@ type reply struct {
 func newCommandQueue(topics api.Topics, log *slog.Logger, wake func()) *commandQueue {
 	return &commandQueue{
 		topics: topics, log: log, wake: wake,
-		queue: make(chan command, maxCommands), handlers: make(map[string]Handler),
+		quick: make(lane, maxCommands), long: make(lane, maxCommands), handlers: make(map[string]registered),
 	}
+}
+
+func (q *commandQueue) register(verb string, h Handler, l lane) error {
+	if err := api.ValidVerb(verb); err != nil {
+		return fmt.Errorf("register command: %w", err)
+	}
+	if h == nil {
+		return fmt.Errorf("register command %q: no handler", verb)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, taken := q.handlers[verb]; taken {
+		return fmt.Errorf("register command %q: it is registered already", verb)
+	}
+	q.handlers[verb] = registered{handler: h, lane: l}
+	return nil
 }
 
 // receive is called by the library for each message below command/. It never blocks: the
@@ -96,19 +114,21 @@ func (q *commandQueue) receive(topic string, payload []byte, retained bool) {
 		// It would be carried out again on every connect, for ever.
 		err = fmt.Errorf("command %q is retained: send it without the retain flag, and clear it with an empty retained message to %s", verb, topic)
 	}
-	var handler Handler
+	var to registered
 	if err == nil {
 		q.mu.Lock()
-		handler = q.handlers[verb]
-		known := q.verbs()
+		var known string
+		if to = q.handlers[verb]; to.handler == nil {
+			known = q.verbs()
+		}
 		q.mu.Unlock()
-		if handler == nil {
+		if to.handler == nil {
 			err = fmt.Errorf("verb %.64q is unknown: this node knows %s", verb, known)
 		}
 	}
 	if err == nil {
 		select {
-		case q.queue <- command{verb: verb, Command: c, handler: handler}:
+		case to.lane <- command{verb: verb, Command: c, handler: to.handler}:
 			return
 		default:
 			err = fmt.Errorf("command %q refused: %d others wait already; try again later", verb, maxCommands)
@@ -145,11 +165,23 @@ func (q *commandQueue) verbs() string {
 
 // run carries out commands until ctx ends.
 func (q *commandQueue) run(ctx context.Context) {
+	var lanes sync.WaitGroup
+	for _, l := range []lane{q.quick, q.long} {
+		lanes.Add(1)
+		go func() {
+			defer lanes.Done()
+			q.carryOut(ctx, l)
+		}()
+	}
+	lanes.Wait()
+}
+
+func (q *commandQueue) carryOut(ctx context.Context, l lane) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case c := <-q.queue:
+		case c := <-l:
 			result, err := q.call(ctx, c)
 			if err != nil {
 				q.log.Warn("command failed", "verb", c.verb, "id", c.ID, "error", err)

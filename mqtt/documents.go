@@ -3,7 +3,6 @@ package mqtt
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/toklip/toklip/api"
@@ -126,16 +125,20 @@ func (c *Client) setJSON(topic string, rank int, qos byte, retained bool, v any)
 // is made to forget statuses of cameras that are neither in it nor set by SetCameraStatus.
 // The error is about encoding: a number that is not finite.
 func (c *Client) SetInfo(info api.Info) error {
-	if info.Cameras == nil {
-		info.Cameras = []api.CameraInfo{}
-	}
+	info.Cameras = append([]api.CameraInfo{}, info.Cameras...) // the caller's stay as they are
 	if info.Engines == nil {
 		info.Engines = []api.EngineInfo{}
 	}
 	for i := range info.Cameras {
-		if info.Cameras[i].Publish == nil {
-			info.Cameras = slices.Clone(info.Cameras)
-			info.Cameras[i].Publish = []string{}
+		camera := &info.Cameras[i]
+		if camera.Publish == nil {
+			camera.Publish = []string{}
+		}
+		if camera.LabelNames == nil {
+			camera.LabelNames = []string{}
+		}
+		if camera.Regions == nil {
+			camera.Regions = []api.RegionInfo{}
 		}
 	}
 	c.knowCameras(info.Cameras)
@@ -190,7 +193,8 @@ func (c *Client) PublishMetrics(m api.Metrics) error {
 	}
 	s := c.Stats()
 	m.MQTT = api.MQTTMetrics{Connected: true, Connects: s.Connects, Published: s.Published, Bytes: s.Bytes,
-		Dropped: s.DroppedPublish + s.DroppedBroker, Commands: s.Commands}
+		Dropped: s.DroppedPublish + s.DroppedBroker, Commands: s.Commands,
+		Events: s.Events, EventsWaiting: s.EventsWaiting, EventsDropped: s.EventsDropped}
 	if m.Cameras == nil {
 		m.Cameras = map[string]api.CameraMetrics{}
 	}

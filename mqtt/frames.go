@@ -2,13 +2,10 @@ package mqtt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
-	"time"
-
-	paho "github.com/eclipse/paho.mqtt.golang"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/api/toklipv1"
@@ -32,6 +29,8 @@ type Frame struct {
 	Embedding []float32         // as the model gives it
 	Features  []float32         // [Rows*Cols*dim]
 	Labels    []*toklipv1.Label // best first
+
+	regions []*toklipv1.Label // of the frame's regions; alone then, see PublishRegions
 
 	// Owner is released, once, when the slices are no longer read: right away if the frame
 	// is dropped, else when its messages are encoded. nil: the slices stay as they are and
@@ -57,6 +56,27 @@ func (c *Client) PublishFrame(f *Frame) error {
 	return nil
 }
 
+// PublishRegions hands the labels of a frame's named regions over to be published, which
+// were scored beside the pipeline. Like PublishFrame it copies the header and returns at
+// once, and owner, which may be nil, is released when labels are no longer read. They wait
+// apart from the camera's frames: regions that still wait give way to these, and these are
+// dropped if there is no connection; CameraStats counts both as RegionsDropped.
+//
+// The error says what is wrong, which is then dropped.
+func (c *Client) PublishRegions(header *toklipv1.Header, labels []*toklipv1.Label, owner Releaser) error {
+	f := Frame{Header: header, regions: labels, Owner: owner}
+	err := checkFrame(&f)
+	if err == nil && len(labels) == 0 {
+		err = errors.New("no labels")
+	}
+	if err != nil {
+		release(&f)
+		return fmt.Errorf("publish regions: %w", err)
+	}
+	c.frames.put(&f)
+	return nil
+}
+
 func checkFrame(f *Frame) error {
 	if f.Header == nil {
 		return fmt.Errorf("no header")
@@ -76,25 +96,30 @@ func checkFrame(f *Frame) error {
 	return nil
 }
 
-// frameQueue has one slot a camera, which holds the newest frame. The pipeline puts, one
-// publisher takes.
+// frameQueue has two slots a camera, which hold its newest frame and its newest regions.
+// The pipeline puts, one publisher takes.
 type frameQueue struct {
 	mu        sync.Mutex
 	connected bool // frames are taken
-	cameras   map[string]*slot
+	cameras   map[string]*cameraSlots
 	waiting   []*slot // slots that hold a frame, longest waiting first
 	wake      chan struct{}
+}
+
+// cameraSlots are guarded by the queue's mutex.
+type cameraSlots struct {
+	frame, regions slot
+	counts         CameraStats
 }
 
 // slot of a camera. Fields of the first block are guarded by the queue's mutex, those of
 // the second belong to the publisher.
 type slot struct {
-	camera string
+	of     *cameraSlots
 	full   bool
 	frame  Frame
 	header *toklipv1.Header // of frame
 	missed missed
-	counts CameraStats
 
 	taken    Frame
 	sending  *toklipv1.Header // of taken
@@ -140,19 +165,54 @@ func (m *missed) tell(f *Frame, dst []uint64) []uint64 {
 }
 
 func newFrameQueue() *frameQueue {
-	return &frameQueue{cameras: make(map[string]*slot), wake: make(chan struct{}, 1)}
+	return &frameQueue{cameras: make(map[string]*cameraSlots), wake: make(chan struct{}, 1)}
+}
+
+// slotFor finds the slot that a frame belongs in.
+func (q *frameQueue) slotFor(f *Frame) *slot {
+	camera := q.cameras[f.Header.Camera]
+	if camera == nil {
+		camera = new(cameraSlots)
+		for _, s := range []*slot{&camera.frame, &camera.regions} {
+			*s = slot{of: camera, header: new(toklipv1.Header), sending: new(toklipv1.Header)}
+		}
+		q.cameras[f.Header.Camera] = camera
+	}
+	if f.regions != nil {
+		return &camera.regions
+	}
+	return &camera.frame
+}
+
+// drop counts a frame of the slot that will not be published, for want of a connection or
+// else of time.
+func (s *slot) drop(f *Frame, connected bool) {
+	counts := &s.of.counts
+	switch {
+	case s == &s.of.regions: // at their own rate: nothing relates one message to the one before
+		counts.RegionsDropped++
+		return
+	case connected:
+		counts.DroppedPublish++
+	default:
+		counts.DroppedBroker++
+	}
+	s.missed.add(f)
+}
+
+func (s *slot) published() {
+	if s == &s.of.regions {
+		s.of.counts.RegionsPublished++
+		return
+	}
+	s.of.counts.Published++
 }
 
 func (q *frameQueue) put(f *Frame) {
 	q.mu.Lock()
-	s := q.cameras[f.Header.Camera]
-	if s == nil {
-		s = &slot{camera: f.Header.Camera, header: new(toklipv1.Header), sending: new(toklipv1.Header)}
-		q.cameras[s.camera] = s
-	}
+	s := q.slotFor(f)
 	if !q.connected {
-		s.missed.add(f)
-		s.counts.DroppedBroker++
+		s.drop(f, false)
 		q.mu.Unlock()
 		release(f)
 		return
@@ -160,8 +220,7 @@ func (q *frameQueue) put(f *Frame) {
 	var old Frame
 	if s.full {
 		old = s.frame
-		s.missed.add(&old)
-		s.counts.DroppedPublish++
+		s.drop(&old, true)
 	} else {
 		q.waiting = append(q.waiting, s)
 	}
@@ -196,13 +255,15 @@ func (q *frameQueue) take() *slot {
 	s.header, s.sending = s.sending, s.header
 	s.taken, s.frame = s.frame, Frame{}
 	s.taken.Header = s.sending
-	s.changed = s.missed.tell(&s.taken, s.changed)
-	s.taken.Changed = s.changed // a copy: it is still wanted if sending fails, after the frame was given back
+	if s == &s.of.frame {
+		s.changed = s.missed.tell(&s.taken, s.changed)
+		s.taken.Changed = s.changed // a copy: it is still wanted if sending fails, after the frame was given back
+	}
 	if s.sending.Drops == nil {
 		s.sending.Drops = new(toklipv1.Drops)
 	}
-	s.sending.Drops.Publish += s.counts.DroppedPublish
-	s.sending.Drops.Broker += s.counts.DroppedBroker
+	s.sending.Drops.Publish += s.of.counts.DroppedPublish
+	s.sending.Drops.Broker += s.of.counts.DroppedBroker
 	return s
 }
 
@@ -219,8 +280,7 @@ func (q *frameQueue) close() {
 	q.connected = false
 	dropped := make([]Frame, 0, len(q.waiting))
 	for _, s := range q.waiting {
-		s.missed.add(&s.frame)
-		s.counts.DroppedBroker++
+		s.drop(&s.frame, false)
 		dropped = append(dropped, s.frame)
 		s.full, s.frame = false, Frame{}
 	}
@@ -233,16 +293,19 @@ func (q *frameQueue) close() {
 
 func (q *frameQueue) remove(camera string) {
 	q.mu.Lock()
-	var old Frame
-	if s := q.cameras[camera]; s != nil {
-		if s.full {
-			old = s.frame
-			s.full, s.frame = false, Frame{}
-			q.waiting = slices.DeleteFunc(q.waiting, func(w *slot) bool { return w == s })
+	var old []Frame
+	q.waiting = slices.DeleteFunc(q.waiting, func(s *slot) bool {
+		if s.of != q.cameras[camera] {
+			return false
 		}
-	}
+		old = append(old, s.frame)
+		s.full, s.frame = false, Frame{}
+		return true
+	})
 	q.mu.Unlock()
-	release(&old)
+	for i := range old {
+		release(&old[i])
+	}
 }
 
 func (q *frameQueue) dropped() (publish, broker uint64) {
@@ -287,16 +350,15 @@ func (q *frameQueue) run(ctx context.Context, c *Client, on *session) {
 			continue
 		}
 		if s.encoders == nil {
-			s.encoders = newEncoders(c, s.camera)
+			s.encoders = newEncoders(c, s.taken.Header.Camera)
 		}
 		err := s.encoders.publish(c, on, &s.taken)
 		release(&s.taken)
 		q.mu.Lock()
 		if err == nil {
-			s.counts.Published++
+			s.published()
 		} else {
-			s.missed.add(&s.taken)
-			s.counts.DroppedBroker++
+			s.drop(&s.taken, false)
 		}
 		q.mu.Unlock()
 		s.taken = Frame{}
@@ -305,120 +367,4 @@ func (q *frameQueue) run(ctx context.Context, c *Client, on *session) {
 			return
 		}
 	}
-}
-
-// encoders make the messages of one camera in memory they use again. Each topic has a
-// buffer of its own, because the library keeps what it is given until its token is done.
-type encoders struct {
-	tokens    toklipv1.Tokens
-	embedding toklipv1.Embedding
-	features  toklipv1.Features
-	labels    toklipv1.Labels
-
-	tokensOut, embeddingOut, featuresOut, labelsOut outlet
-	tokensJSON, embeddingJSON, labelsJSON           outlet
-	pending                                         []flight
-}
-
-// outlet is one topic and the buffer of its last message.
-type outlet struct {
-	topic   string
-	buffer  []byte
-	failing bool // the last message could not be encoded
-}
-
-// flight is a message handed to the library.
-type flight struct {
-	token paho.Token
-	out   *outlet
-	size  int
-}
-
-func newEncoders(c *Client, camera string) *encoders {
-	at := func(k api.Kind) outlet { return outlet{topic: c.topics.Camera(camera, k)} }
-	return &encoders{
-		tokensOut: at(api.KindTokens), embeddingOut: at(api.KindEmbedding),
-		featuresOut: at(api.KindFeatures), labelsOut: at(api.KindLabels),
-		tokensJSON: at(api.KindTokensJSON), embeddingJSON: at(api.KindEmbeddingJSON), labelsJSON: at(api.KindLabelsJSON),
-	}
-}
-
-// publish encodes a frame and hands its messages over, then waits for the socket to have
-// taken them, so that their buffers are free again. A message that cannot be encoded is
-// told to the log and left out; an error is about the connection.
-func (e *encoders) publish(c *Client, on *session, f *Frame) (err error) {
-	h := f.Header
-	h.PublishNs = time.Now().UnixNano()
-	e.pending = e.pending[:0]
-	send := func(out *outlet, encoded []byte, encodeErr error) {
-		if encodeErr != nil {
-			if !out.failing { // once, not for every frame
-				c.log.Error("message cannot be encoded and is left out", "topic", out.topic, "sequence", h.Sequence, "error", encodeErr)
-			}
-			out.failing = true
-			return
-		}
-		out.buffer, out.failing = encoded, false
-		e.pending = append(e.pending, flight{token: on.paho.Publish(out.topic, 0, false, encoded), out: out, size: len(encoded)})
-	}
-	// The short binary messages first: they are what planners wait for.
-	var tokensErr, embeddingErr error
-	if f.Tokens != nil {
-		e.tokens.Header = h
-		tokensErr = api.SetTokens(&e.tokens, f.Rows, f.Cols, f.Codebook, f.Tokens, f.Changed)
-		encode(send, &e.tokensOut, &e.tokens, tokensErr)
-	}
-	if f.Embedding != nil {
-		e.embedding.Header = h
-		embeddingErr = api.SetEmbedding(&e.embedding, f.Embedding, c.opt.EmbeddingType, c.opt.Normalize)
-		encode(send, &e.embeddingOut, &e.embedding, embeddingErr)
-	}
-	if f.Labels != nil {
-		e.labels.Header, e.labels.Labels = h, f.Labels
-		encode(send, &e.labelsOut, &e.labels, nil)
-	}
-	if f.Features != nil {
-		e.features.Header = h
-		err := api.SetFeatures(&e.features, f.Features, f.Rows*f.Cols, c.opt.EmbeddingType)
-		encode(send, &e.featuresOut, &e.features, err)
-	}
-	if c.opt.JSON {
-		if f.Tokens != nil && tokensErr == nil {
-			b, err := api.AppendTokensJSON(e.tokensJSON.buffer[:0], &e.tokens)
-			send(&e.tokensJSON, b, err)
-		}
-		if f.Embedding != nil && embeddingErr == nil {
-			b, err := api.AppendEmbeddingJSON(e.embeddingJSON.buffer[:0], &e.embedding)
-			send(&e.embeddingJSON, b, err)
-		}
-		if f.Labels != nil {
-			b, err := api.AppendLabelsJSON(e.labelsJSON.buffer[:0], &e.labels)
-			send(&e.labelsJSON, b, err)
-		}
-	}
-	release(f) // all is copied; the pipeline need not wait for the network
-	e.labels.Labels = nil
-
-	deadline := time.Now().Add(c.opt.WriteTimeout)
-	for i := range e.pending {
-		p := &e.pending[i]
-		if err == nil {
-			err = c.wait(on, p.token, p.out.topic, time.Until(deadline))
-		}
-		if err != nil {
-			p.out.buffer = nil // the library may still hold it
-			continue
-		}
-		c.published.Add(1)
-		c.bytes.Add(uint64(p.size))
-	}
-	return err
-}
-
-func encode(send func(*outlet, []byte, error), out *outlet, m proto.Message, err error) {
-	b := out.buffer[:0]
-	if err == nil {
-		b, err = proto.MarshalOptions{}.MarshalAppend(b, m)
-	}
-	send(out, b, err)
 }

@@ -92,7 +92,7 @@ func (c *Client) options(ctx context.Context, s *session) *paho.ClientOptions {
 	o.SetKeepAlive(c.opt.KeepAlive)
 	o.SetPingTimeout(min(c.opt.KeepAlive, 10*time.Second))
 	// The default store forgets the order. This one is bounded, though its type is not, for
-	// at most one QoS 1 message of ours is under way at a time (publishAcked).
+	// few QoS 1 messages of ours are under way at a time (publishAcked, sendEvents).
 	o.SetStore(paho.NewOrderedMemoryStore())
 	// Handlers that block stop the whole client when order matters, hence the advice to turn
 	// that off. Ours only put into a bounded queue, so commands can keep their order.
@@ -248,11 +248,11 @@ func (c *Client) boundEnd(ctx context.Context, s *session) (release func()) {
 	}
 }
 
-// attend sends documents and replies as they come, and defends the availability.
+// attend sends documents, replies and events as they come, and defends the availability.
 func (c *Client) attend(ctx context.Context, s *session) error {
 	var asserted time.Time
 	for {
-		if err := c.sendDocuments(ctx, s); err != nil {
+		if err := c.sendWaiting(ctx, s); err != nil {
 			return err
 		}
 		select {
@@ -292,7 +292,19 @@ func (c *Client) announce(s *session) error {
 	return nil
 }
 
-// sendDocuments sends what waits, documents before replies.
+// sendWaiting sends what waits, documents and replies before events.
+func (c *Client) sendWaiting(ctx context.Context, s *session) error {
+	for {
+		if err := c.sendDocuments(ctx, s); err != nil {
+			return err
+		}
+		if any, err := c.sendEvents(s); !any || err != nil {
+			return err
+		}
+	}
+}
+
+// sendDocuments sends documents and replies that wait, in this order.
 func (c *Client) sendDocuments(ctx context.Context, s *session) error {
 	for ctx.Err() == nil {
 		if doc := c.docs.next(); doc != nil {
@@ -315,8 +327,8 @@ func (c *Client) sendDocuments(ctx context.Context, s *session) error {
 }
 
 // publishAcked publishes and waits until the broker has it (QoS 1) or the socket took it
-// (QoS 0). Only one goroutine of a session calls it, so at most one QoS 1 message is under
-// way. payload belongs to the library from here on.
+// (QoS 0). Only one goroutine of a session calls it and sendEvents, so at most one QoS 1
+// message, or one window of events, is under way. payload belongs to the library from here on.
 func (c *Client) publishAcked(s *session, topic string, qos byte, retained bool, payload []byte, timeout time.Duration) error {
 	token := s.paho.Publish(topic, qos, retained, payload)
 	return c.wait(s, token, topic, timeout)
@@ -395,9 +407,9 @@ func (c *Client) goodbye(s *session) {
 			c.log.Error("encode state", "error", err)
 		}
 	}
-	err := c.sendDocuments(context.Background(), s)
+	err := c.sendWaiting(context.Background(), s)
 	if err != nil {
-		c.log.Warn("last documents were not delivered", "error", err)
+		c.log.Warn("last documents and events were not delivered", "error", err)
 	}
 	if err == nil {
 		err = c.publishAcked(s, c.topics.Availability(), 1, true, []byte(api.Offline), c.opt.ShutdownTimeout)

@@ -4,7 +4,8 @@
 //   toklip/<node>/camera/<camera>/tokens     Tokens
 //   toklip/<node>/camera/<camera>/embedding  Embedding
 //   toklip/<node>/camera/<camera>/features   Features
-//   toklip/<node>/camera/<camera>/labels     Labels
+//   toklip/<node>/camera/<camera>/labels     Labels, of the whole frame
+//   toklip/<node>/camera/<camera>/regions    Labels, of the camera's named regions
 //
 // Fields are only ever added. A change that an older reader would misread raises
 // Header.schema.
@@ -904,7 +905,9 @@ func (x *Features) GetData() []byte {
 	return nil
 }
 
-// Labels are texts scored against the embedding, best first.
+// Labels are texts scored against the embedding, best first. On the topic regions they
+// were scored against the embeddings of the camera's regions instead, one after the other;
+// that message is computed beside the others of its frame and comes a little later.
 type Labels struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Header        *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
@@ -966,7 +969,15 @@ type Label struct {
 	// exp(logit_scale) * cosine + logit_bias of the model.
 	Logit float32 `protobuf:"fixed32,3,opt,name=logit,proto3" json:"logit,omitempty"`
 	// Sigmoid of logit: a probability for this label alone, they do not sum to 1.
-	Score         float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
+	Score float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
+	// The label is seen: it appeared, by its threshold, and has not gone, by its hysteresis
+	// and hold time.
+	Present bool `protobuf:"varint,5,opt,name=present,proto3" json:"present,omitempty"`
+	// When it appeared: capture time of that frame, nanoseconds since 1970-01-01 UTC. 0
+	// while not present.
+	SinceNs int64 `protobuf:"fixed64,6,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	// Name of the region of the frame that was scored. Empty: the whole frame.
+	Region        string `protobuf:"bytes,7,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1027,6 +1038,27 @@ func (x *Label) GetScore() float32 {
 		return x.Score
 	}
 	return 0
+}
+
+func (x *Label) GetPresent() bool {
+	if x != nil {
+		return x.Present
+	}
+	return false
+}
+
+func (x *Label) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Label) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
 }
 
 var File_toklip_v1_toklip_proto protoreflect.FileDescriptor
@@ -1111,12 +1143,15 @@ const file_toklip_v1_toklip_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\"]\n" +
 	"\x06Labels\x12)\n" +
 	"\x06header\x18\x01 \x01(\v2\x11.toklip.v1.HeaderR\x06header\x12(\n" +
-	"\x06labels\x18\x02 \x03(\v2\x10.toklip.v1.LabelR\x06labels\"a\n" +
+	"\x06labels\x18\x02 \x03(\v2\x10.toklip.v1.LabelR\x06labels\"\xae\x01\n" +
 	"\x05Label\x12\x14\n" +
 	"\x05label\x18\x01 \x01(\tR\x05label\x12\x16\n" +
 	"\x06cosine\x18\x02 \x01(\x02R\x06cosine\x12\x14\n" +
 	"\x05logit\x18\x03 \x01(\x02R\x05logit\x12\x14\n" +
-	"\x05score\x18\x04 \x01(\x02R\x05score*>\n" +
+	"\x05score\x18\x04 \x01(\x02R\x05score\x12\x18\n" +
+	"\apresent\x18\x05 \x01(\bR\apresent\x12\x19\n" +
+	"\bsince_ns\x18\x06 \x01(\x10R\asinceNs\x12\x16\n" +
+	"\x06region\x18\a \x01(\tR\x06region*>\n" +
 	"\x05DType\x12\x15\n" +
 	"\x11DTYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
