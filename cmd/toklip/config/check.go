@@ -13,10 +13,13 @@ import (
 	"github.com/toklip/toklip/capture"
 )
 
+// badFunc notes that the value of a key cannot be used.
+type badFunc func(key, format string, args ...any)
+
 // Problems lists values that cannot be used. Lines are not known.
 func (c *Config) Problems() []Problem {
 	var found []Problem
-	bad := func(key, format string, args ...any) {
+	var bad badFunc = func(key, format string, args ...any) {
 		found = append(found, Problem{Key: key, Text: fmt.Sprintf(format, args...)})
 	}
 	oneOf := func(key, value string, allowed ...string) {
@@ -79,11 +82,14 @@ func (c *Config) Problems() []Problem {
 		for _, kind := range camera.Publish {
 			oneOf(key("publish"), kind, "tokens", "embedding", "features")
 		}
+		checkRegions(fmt.Sprintf("camera[%d]", i), camera.Regions, bad)
 	}
+	oneOf("labels.publish", c.Labels.Publish, "every", "change")
+	c.Labels.check(c.Cameras, bad)
 	return found
 }
 
-func (c *Config) checkMQTT(bad func(key, format string, args ...any), oneOf func(key, value string, allowed ...string)) {
+func (c *Config) checkMQTT(bad badFunc, oneOf func(key, value string, allowed ...string)) {
 	m := c.MQTT
 	oneOf("mqtt.embedding_type", m.EmbeddingType, "fp16", "fp32")
 	if m.Broker == "embedded" {

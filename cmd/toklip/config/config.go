@@ -20,6 +20,7 @@ type Config struct {
 	Engine  Engine   `toml:"engine"`
 	MQTT    MQTT     `toml:"mqtt"`
 	Capture Capture  `toml:"capture"`
+	Labels  Labels   `toml:"labels"`
 	Cameras []Camera `toml:"camera"`
 }
 
@@ -80,6 +81,8 @@ type Camera struct {
 	MaxFPS  float64  `toml:"max_fps"` // 0: every frame the backend can take
 	Publish []string `toml:"publish"` // of "tokens", "embedding", "features"
 	FrameID string   `toml:"frame_id"`
+	Labels  []string `toml:"labels"` // instead of labels.set and its tables; nil: those, empty: none
+	Regions []Region `toml:"region"` // of interest, scored by themselves
 }
 
 // Publishes reports whether the camera publishes messages of this kind.
@@ -112,6 +115,7 @@ func Default() Config {
 			MetricsInterval: Duration(5 * time.Second), StaleAfter: Duration(2 * time.Second),
 		},
 		Capture: Capture{OpenTimeout: Duration(15 * time.Second), StallTimeout: Duration(5 * time.Second)},
+		Labels:  defaultLabels(),
 	}
 }
 

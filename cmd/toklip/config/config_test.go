@@ -60,6 +60,8 @@ func TestShippedFilesLoad(t *testing.T) {
 	}
 }
 
+const twoCameras = "[[camera]]\nname = \"a\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"b\"\nsource = \"test://pattern\"\n"
+
 func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"syntax", "node = \"a\"\nthreads = = 1", "f.toml:2"},
@@ -87,6 +89,28 @@ func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
 		{"publish", "[[camera]]\nname = \"a\"\nsource = \"test://pattern\"\npublish = [\"pixels\"]", `f.toml:4: camera[0].publish: "pixels" is not one of`},
 		{"password in URL", "[mqtt]\nbroker = \"mqtt://u:p@h:1883\"", "f.toml:2: mqtt.broker: a password in the URL ends up in logs"},
 		{"broker", "[mqtt]\nbroker = \"localhost\"", `f.toml:2: mqtt.broker: "localhost" is neither "embedded" nor a URL`},
+		{"no label", "[labels]\nset = [\"a\", \"\"]", "f.toml:2: labels.set: label 2: the name is empty"},
+		{"label twice", "[labels]\nset = [\"Red box\", \"red_box\"]", `f.toml:2: labels.set: label 2: "red_box" names the same as label 1, "Red box"`},
+		{"label twice in tables", "[[labels.label]]\nname = \"a\"\n[[labels.label]]\nname = \"a\"", `f.toml:4: labels.label[1].name: "a" is the name of labels.label[0] already`},
+		{"label without name", "[[labels.label]]\nthreshold = 0.2", "f.toml:1: labels.label[0].name: missing"},
+		{"label's threshold", "[labels]\nset = [\"b\"]\n[[labels.label]]\nname = \"a\"\nthreshold = 1.5", "f.toml:5: labels.label[0].threshold: threshold is 1.5"},
+		{"label's hysteresis", "[[labels.label]]\nname = \"a\"\nthreshold = 0.3\nhysteresis = 0.3", "f.toml:4: labels.label[0].hysteresis: hysteresis is 0.3"},
+		{"label's template", "[[labels.label]]\nname = \"a\"\ntemplates = [\"x\"]", `f.toml:3: labels.label[0].templates: template "x" has no {}`},
+		{"label's key", "[[labels.label]]\nname = \"a\"\ntreshold = 0.3", `f.toml:3: labels.label[0].treshold: unknown key: did you mean "threshold"?`},
+		{"threshold", "[labels]\nthreshold = 0", "f.toml:2: labels.threshold: threshold is 0"},
+		{"hysteresis", "[labels]\nhysteresis = -1", "f.toml:2: labels.hysteresis: hysteresis is -1"},
+		{"hold", "[labels]\nhold = \"2h\"", "f.toml:2: labels.hold: hold is 2h"},
+		{"templates", "[labels]\ntemplates = []", "f.toml:2: labels.templates: no templates"},
+		{"labels published", "[labels]\npublish = \"never\"", `f.toml:2: labels.publish: "never" is not one of every, change`},
+		{"least change", "[labels]\nmin_change = 2.0", "f.toml:2: labels.min_change: 2 is not between"},
+		{"rate of regions", "[labels.regions]\nmax_fps = -1", "f.toml:2: labels.regions.max_fps: -1 is not between"},
+		{"camera's labels", twoCameras + "labels = [\"a\", \"!\"]", `f.toml:7: camera[1].labels: label 2: name "!" is nothing but punctuation`},
+		{"region", twoCameras + "[[camera.region]]\nname = \"door\"\nrect = [0.5, 0.5, 0.6, 0.1]", "f.toml:9: camera[1].region[0].rect: "},
+		{"region without area", twoCameras + "[[camera.region]]\nname = \"door\"", "f.toml:7: camera[1].region[0]: give either rect"},
+		{"region of two points", twoCameras + "[[camera.region]]\nname = \"door\"\npolygon = [[0.0, 0.0], [1.0, 1.0]]", "f.toml:9: camera[1].region[0].polygon: "},
+		{"region twice", twoCameras + "[[camera.region]]\nname = \"d\"\nrect = [0.0, 0.0, 1.0, 1.0]\n[[camera.region]]\nname = \"d\"\nrect = [0.0, 0.0, 1.0, 1.0]",
+			`f.toml:11: camera[1].region[1].name: "d" is the name of camera[1].region[0] already`},
+		{"region's key", twoCameras + "[[camera.region]]\nname = \"d\"\nrec = [0.0, 0.0, 1.0, 1.0]", `f.toml:9: camera[1].region[0].rec: unknown key: did you mean "rect"?`},
 		{"missing file", "[mqtt]\nca_file = \"/nonexistent/ca.pem\"", "f.toml:2: mqtt.ca_file: stat /nonexistent/ca.pem"},
 	}
 	for _, tt := range tests {

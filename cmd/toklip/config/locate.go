@@ -20,7 +20,8 @@ type places []place
 // locate finds the line of every `key =` and of every table header.
 func locate(text string) places {
 	var found places
-	count := map[string]int{}
+	count := map[string]int{}      // of tables with the same key but for the last index
+	element := map[string]string{} // the last table of an array, with indices, by its name without
 	plainTable, keyTable, multiline := "", "", ""
 	for i, line := range strings.Split(text, "\n") {
 		if multiline != "" { // inside a multi-line string
@@ -33,12 +34,14 @@ func locate(text string) places {
 		switch {
 		case strings.HasPrefix(line, "[["):
 			plainTable = strings.TrimSpace(strings.SplitN(line[2:], "]", 2)[0])
-			keyTable = fmt.Sprintf("%s[%d]", plainTable, count[plainTable])
-			count[plainTable]++
+			array := inElement(element, plainTable)
+			keyTable = fmt.Sprintf("%s[%d]", array, count[array])
+			count[array]++
+			element[plainTable] = keyTable
 			found = append(found, place{plainTable, keyTable, i + 1})
 		case strings.HasPrefix(line, "["):
 			plainTable = strings.TrimSpace(strings.SplitN(line[1:], "]", 2)[0])
-			keyTable = plainTable
+			keyTable = inElement(element, plainTable)
 			found = append(found, place{plainTable, keyTable, i + 1})
 		case line == "" || line[0] == '#':
 		default:
@@ -56,6 +59,17 @@ func locate(text string) places {
 		}
 	}
 	return found
+}
+
+// inElement is the key of a table that may lie in one of an array: "camera.region" is "camera[1].region" after the second
+// [[camera]].
+func inElement(element map[string]string, plain string) string {
+	for at := strings.LastIndexByte(plain, '.'); at >= 0; at = strings.LastIndexByte(plain[:at], '.') {
+		if outer, ok := element[plain[:at]]; ok {
+			return outer + plain[at:]
+		}
+	}
+	return plain
 }
 
 func join(table, name string) string {

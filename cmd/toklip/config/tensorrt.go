@@ -42,7 +42,7 @@ func defaultTensorRT() TensorRT {
 	}
 }
 
-func (c *TensorRT) check(bad func(key, format string, args ...any), positive func(key string, d Duration, least time.Duration)) {
+func (c *TensorRT) check(bad badFunc, positive func(key string, d Duration, least time.Duration)) {
 	between := func(key string, v, least, most int, meaning string) {
 		if v < least || v > most {
 			bad("engine.tensorrt."+key, "%d is not between %d and %d: %s", v, least, most, meaning)
