@@ -112,7 +112,7 @@ func (s *Set) Hash() string {
 		texts(l.prompts())
 		texts(l.Templates)
 		number(math.Float64bits(l.Threshold))
-		number(math.Float64bits(l.Hysteresis + 0)) // -0 is 0
+		number(math.Float64bits(l.Hysteresis))
 		number(uint64(l.Hold))
 		h.Write(buf)
 		buf = buf[:0]

@@ -13,15 +13,19 @@ import (
 // Limits of a set. They keep what a command may ask of a small machine within seconds of the text tower and a message
 // within the broker's size.
 const (
-	MaxLabels        = 1000
-	MaxNameBytes     = 128
-	MaxPrompts       = 100 // of a label
-	MaxTemplates     = 16  // of a label
-	MaxTextBytes     = 1000
-	MaxTexts         = 10_000 // prompts times templates, over all labels
-	MaxHold          = time.Hour
-	maxProblems      = 20 // told at once; the rest is counted
-	maxProblemQuoted = 60 // bytes of a value told in an error
+	MaxLabels    = 1000
+	MaxNameBytes = 128
+	MaxPrompts   = 100    // of a label
+	MaxTemplates = 16     // of a label
+	MaxTextBytes = 1000   // of a prompt, a template, and what they make together
+	MaxTexts     = 10_000 // prompts times templates, over all labels
+	MaxHold      = time.Hour
+)
+
+// What an error tells: whoever sent 1000 bad labels of a megabyte gets an answer that fits a screen.
+const (
+	maxProblems = 20 // the rest is counted
+	maxQuoted   = 60 // bytes of a value
 )
 
 // Problem is one mistake in a set.
@@ -58,7 +62,7 @@ func (s *Set) Validate() error {
 		if c.name(l.Name) {
 			canonical := canonical(l.Name)
 			if first, ok := names[canonical]; ok {
-				c.add("name", "%s names the same as label %d, %s: case, punctuation and spaces make no difference to the model",
+				c.add("name", "name %s is the same as that of label %d, %s: case, punctuation and spaces make no difference to the model",
 					quote(l.Name), first+1, quote(s.Labels[first].Name))
 			} else {
 				names[canonical] = i
@@ -214,10 +218,10 @@ func canonical(text string) string {
 
 // quote shows a value in an error, cut where it is long.
 func quote(v string) string {
-	if len(v) <= maxProblemQuoted {
+	if len(v) <= maxQuoted {
 		return strconv.Quote(v)
 	}
-	cut := maxProblemQuoted
+	cut := maxQuoted
 	for cut > 0 && !utf8.RuneStart(v[cut]) {
 		cut--
 	}
