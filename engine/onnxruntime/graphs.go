@@ -29,17 +29,17 @@ var _ engine.Graphs = (*Graphs)(nil)
 
 func imageSpec(m *engine.Model) tensorSpec {
 	s := int64(m.ImageSize)
-	return tensorSpec{"image", ort.TensorElementDataTypeFloat, []int64{3, s, s}}
+	return tensorSpec{name: "image", kind: ort.TensorElementDataTypeFloat, dims: []int64{3, s, s}}
 }
 
 func idsSpec(m *engine.Model) tensorSpec {
-	return tensorSpec{"ids", ort.TensorElementDataTypeInt32, []int64{int64(m.Tokens())}}
+	return tensorSpec{name: "ids", kind: ort.TensorElementDataTypeInt32, dims: []int64{int64(m.Tokens())}}
 }
 
 func encoderOutputs(m *engine.Model) []tensorSpec {
 	return []tensorSpec{
-		{"features", ort.TensorElementDataTypeFloat, []int64{int64(m.Tokens()), int64(m.FeatureDim)}},
-		{"embedding", ort.TensorElementDataTypeFloat, []int64{int64(m.EmbeddingDim)}},
+		{name: "features", kind: ort.TensorElementDataTypeFloat, dims: []int64{int64(m.Tokens()), int64(m.FeatureDim)}},
+		{name: "embedding", kind: ort.TensorElementDataTypeFloat, dims: []int64{int64(m.EmbeddingDim)}},
 	}
 }
 

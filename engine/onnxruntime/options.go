@@ -78,3 +78,18 @@ func (o Options) sessionOptions() (_ *ort.SessionOptions, err error) {
 	}
 	return s, nil
 }
+
+// spareMemory is for a graph that runs a few times and goes: weights stay where they are mapped instead of being packed into a
+// copy, and what runs took is given back at once.
+func spareMemory(s *ort.SessionOptions) error {
+	for _, set := range [...]func() error{
+		func() error { return s.AddSessionConfigEntry("session.disable_prepacking", "1") },
+		func() error { return s.AddSessionConfigEntry("session.use_env_allocators", "0") },
+		func() error { return s.SetCpuMemArena(false) },
+	} {
+		if err := set(); err != nil {
+			return fmt.Errorf("set session options: %w", err)
+		}
+	}
+	return nil
+}

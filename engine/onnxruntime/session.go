@@ -14,9 +14,10 @@ import (
 // tensorSpec is what a model says of an input or output of one of its graphs: element
 // type and the dimensions behind the batch, which is dynamic.
 type tensorSpec struct {
-	name string
-	kind ort.TensorElementDataType
-	dims []int64
+	name  string
+	kind  ort.TensorElementDataType
+	dims  []int64
+	fixed bool // there is no batch: dims are all dimensions
 }
 
 func (t tensorSpec) len() int {
@@ -28,6 +29,9 @@ func (t tensorSpec) len() int {
 }
 
 func (t tensorSpec) String() string {
+	if t.fixed {
+		return fmt.Sprintf("%s %s [%s]", t.name, kindName(t.kind), joinDims(t.dims))
+	}
 	return fmt.Sprintf("%s %s [batch,%s]", t.name, kindName(t.kind), joinDims(t.dims))
 }
 
@@ -112,11 +116,6 @@ func loadSession(role, file string, in, out []tensorSpec, opts Options) (_ *sess
 			err = fmt.Errorf("load %s %q: %w", role, file, err)
 		}
 	}()
-	if info, err := os.Stat(file); err != nil {
-		return nil, fmt.Errorf("%w (is the model folder complete? `toklip model info` tells)", err)
-	} else if info.IsDir() {
-		return nil, errors.New("is a folder, not an ONNX file")
-	}
 	if err := checkTensors(file, in, out); err != nil {
 		return nil, err
 	}
@@ -206,6 +205,11 @@ func (s *session) close() error {
 // checkTensors compares the graph's inputs and outputs with what the model says of
 // them. The graph may have further outputs but no further inputs.
 func checkTensors(file string, in, out []tensorSpec) error {
+	if info, err := os.Stat(file); err != nil {
+		return fmt.Errorf("%w (is the model folder complete? `toklip model info` tells)", err)
+	} else if info.IsDir() {
+		return errors.New("is a folder, not an ONNX file")
+	}
 	inputs, outputs, err := graphTensors(file)
 	if err != nil {
 		return err
@@ -257,10 +261,20 @@ func graphTensors(file string) (inputs, outputs []ort.InputOutputInfo, err error
 }
 
 func fits(h ort.InputOutputInfo, t tensorSpec) bool {
-	if h.OrtValueType != ort.ONNXTypeTensor || h.DataType != t.kind || len(h.Dimensions) != 1+len(t.dims) || h.Dimensions[0] >= 0 {
+	if h.OrtValueType != ort.ONNXTypeTensor || h.DataType != t.kind {
 		return false
 	}
-	for i, d := range h.Dimensions[1:] {
+	dims := h.Dimensions
+	if !t.fixed {
+		if len(dims) == 0 || dims[0] >= 0 {
+			return false
+		}
+		dims = dims[1:]
+	}
+	if len(dims) != len(t.dims) {
+		return false
+	}
+	for i, d := range dims {
 		// A dimension the graph leaves open is settled when it runs.
 		if d >= 0 && d != t.dims[i] {
 			return false

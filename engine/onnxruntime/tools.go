@@ -138,16 +138,8 @@ func (r *Runtime) Run(ctx context.Context, file string, inputs []map[string]Tens
 		return nil, err
 	}
 	defer options.Destroy()
-	// A graph that runs a few times and goes should take little memory: weights stay where they are mapped
-	// instead of being packed into a copy, and what runs took is given back at once.
-	for _, set := range [...]func() error{
-		func() error { return options.AddSessionConfigEntry("session.disable_prepacking", "1") },
-		func() error { return options.AddSessionConfigEntry("session.use_env_allocators", "0") },
-		func() error { return options.SetCpuMemArena(false) },
-	} {
-		if err := set(); err != nil {
-			return nil, fmt.Errorf("set session options: %w", err)
-		}
+	if err := spareMemory(options); err != nil {
+		return nil, err
 	}
 	var names []string
 	for name := range inputs[0] {

@@ -37,9 +37,11 @@ type Arch struct {
 	MLP   int // hidden width of a block's MLP
 
 	Parameters  int64 // of the image tower
-	TextTensors int   // tensors of the text tower, which is not exported
-	LogitScale  bool  // logit_scale is there
-	LogitBias   bool
+	TextTensors int   // tensors of the text tower
+	// Text is the text tower's architecture; nil where there is none, or Config.NoText leaves it alone.
+	Text       *TextArch
+	LogitScale bool // logit_scale is there
+	LogitBias  bool
 
 	latent   int // channels between VQ encoder and quant_conv
 	table    int // hidden width of the codebook's own MLP
@@ -77,12 +79,14 @@ func (a *Arch) Tokens() int { return a.Grid * a.Grid }
 
 // Tensors lists the names of the image tower's tensors, in the order of the networks. They are what the
 // graphs are computed from.
-func (a *Arch) Tensors() []string {
-	names := make([]string, len(a.specs))
-	for i, s := range a.specs {
-		names[i] = s.key
+func (a *Arch) Tensors() []string { return names(a.specs) }
+
+func names(specs []spec) []string {
+	keys := make([]string, len(specs))
+	for i, s := range specs {
+		keys[i] = s.key
 	}
-	return names
+	return keys
 }
 
 // CodebookTensor is the name of the codebook's tensor.
@@ -122,11 +126,22 @@ func Inspect(r checkpoint.Reader, cfg Config) (*Arch, error) {
 		return nil, p.err
 	}
 	a.specs = a.list()
+	if !cfg.NoText && hasText(r) {
+		a.Text = probeText(p, a.Dim)
+		if p.err != nil {
+			return nil, fmt.Errorf("text tower: %w; %s", p.err, withoutText)
+		}
+	}
 	if err := a.check(r); err != nil {
 		return nil, err
 	}
 	if err := a.chooseHeads(cfg.Heads); err != nil {
 		return nil, err
+	}
+	if a.Text != nil {
+		if err := a.Text.chooseHeads(cfg.TextHeads, a); err != nil {
+			return nil, err
+		}
 	}
 	return a, a.checkGroups()
 }
@@ -201,25 +216,21 @@ func (n vqNet) widths() []int {
 
 // check compares the tensors that have to be there with those that are.
 func (a *Arch) check(r checkpoint.Reader) error {
-	want := make(map[string]bool, len(a.specs))
+	want := map[string]bool{}
 	var bad []error
-	for _, s := range a.specs {
-		want[s.key] = true
-		info, ok := r.Lookup(s.key)
-		switch {
-		case !ok:
-			bad = append(bad, fmt.Errorf("tensor %q is missing: expected shape %v, found nothing", s.key, s.shape))
-		case !equal(info.Shape, s.shape):
-			bad = append(bad, fmt.Errorf("tensor %q has the wrong shape: expected %v, found %v", s.key, s.shape, info.Shape))
-		default:
-			a.Parameters += info.Len()
-		}
+	bad, a.Parameters = compare(r, a.specs, want)
+	if a.Text != nil {
+		var text []error
+		text, a.Text.Parameters = compare(r, a.Text.specs, want)
+		bad = append(bad, text...)
 	}
 	for _, info := range r.Tensors() {
-		switch {
-		case want[info.Name], strings.HasSuffix(info.Name, "quantize.codebook_used"):
-		case strings.HasPrefix(info.Name, textTree):
+		text := strings.HasPrefix(info.Name, textTree)
+		if text {
 			a.TextTensors++
+		}
+		switch {
+		case want[info.Name], strings.HasSuffix(info.Name, "quantize.codebook_used"), text && a.Text == nil:
 		case info.Name == "logit_scale", info.Name == "logit_bias":
 			if info.Len() != 1 {
 				bad = append(bad, fmt.Errorf("tensor %q has the wrong shape: expected [], found %v", info.Name, info.Shape))
@@ -236,6 +247,23 @@ func (a *Arch) check(r checkpoint.Reader) error {
 		bad = append(bad[:shown], fmt.Errorf("and %d more", rest))
 	}
 	return errors.Join(bad...)
+}
+
+// compare finds what is missing of specs or has another shape, marks them as wanted and counts the values there are.
+func compare(r checkpoint.Reader, specs []spec, want map[string]bool) (bad []error, values int64) {
+	for _, s := range specs {
+		want[s.key] = true
+		info, ok := r.Lookup(s.key)
+		switch {
+		case !ok:
+			bad = append(bad, fmt.Errorf("tensor %q is missing: expected shape %v, found nothing", s.key, s.shape))
+		case !equal(info.Shape, s.shape):
+			bad = append(bad, fmt.Errorf("tensor %q has the wrong shape: expected %v, found %v", s.key, s.shape, info.Shape))
+		default:
+			values += info.Len()
+		}
+	}
+	return bad, values
 }
 
 func equal(a, b []int64) bool {

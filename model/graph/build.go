@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/toklip/toklip/model/checkpoint"
 	"github.com/toklip/toklip/model/onnx"
@@ -17,6 +18,8 @@ type Options struct {
 	Int8 bool
 	// FP16 adds tokenizer.fp16.onnx and encoder.fp16.onnx, for TensorRT.
 	FP16 bool
+	// Text adds text.onnx, the text tower, with weights in that precision: "fp32" or "fp16". It is for ONNX Runtime. Empty: none.
+	Text string
 	// Latents gives the tokenizer a second output "latents" float32[batch,CodeDim,Grid,Grid]: what is
 	// looked up in the codebook, before normalisation.
 	Latents bool
@@ -38,7 +41,7 @@ const (
 
 // Written is a graph that [Build] or [BuildQDQ] wrote.
 type Written struct {
-	Role      string          // "tokenizer", "encoder", "decoder", or "encoder.part", "tokenizer.part": for measuring
+	Role      string          // "tokenizer", "encoder", "decoder", "pool", "text", or "encoder.part", "tokenizer.part": for measuring
 	Precision string          // "fp32", "fp16" or "int8"
 	Backends  []string        // what it is for: "onnxruntime", "tensorrt"
 	Graph     onnx.FileInfo   // NAME.onnx
@@ -56,8 +59,15 @@ const (
 // is one tensor, or the token table (Codebook x Dim). On an error, or when ctx is cancelled, files may be
 // left half-written; the caller removes them.
 func Build(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opts Options) ([]Written, error) {
+	roles := []string{"tokenizer", "encoder", "decoder"}
+	if opts.Text != "" {
+		if a.Text == nil {
+			return nil, errors.New("build text: the checkpoint has no text tower")
+		}
+		roles = append(roles, "text")
+	}
 	var out []Written
-	for _, role := range []string{"tokenizer", "encoder", "decoder"} {
+	for _, role := range roles {
 		w, err := buildRole(ctx, r, a, dir, role, opts)
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", role, err)
@@ -75,6 +85,9 @@ func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role stri
 		return job.tokenizer(opts)
 	case "decoder":
 		w, _, err := job.write("decoder", nil, (*builder).decoder)
+		return []Written{w}, err
+	case "text":
+		w, err := job.text(opts.Text)
 		return []Written{w}, err
 	}
 	return job.encoder(opts)
@@ -123,6 +136,10 @@ func (j job) encoder(opts Options) ([]Written, error) {
 		return nil, err
 	}
 	out := []Written{whole}
+	pool, err := j.writeOver("pool", weights, (*builder).regionPool)
+	if err != nil {
+		return nil, err
+	}
 	if a.bands() > 1 {
 		// ONNX Runtime gains from banded attention and its own GELU. TensorRT wants standard operators, in a pattern
 		// that it can fuse.
@@ -162,7 +179,18 @@ func (j job) encoder(opts Options) ([]Written, error) {
 	for i := range out {
 		out[i].Role = "encoder"
 	}
-	return append(out, parts...), nil
+	pool.Backends = []string{onnxRuntime}
+	return slices.Concat(out, []Written{pool}, parts), nil
+}
+
+// text writes the text tower with weights in that precision.
+func (j job) text(precision string) (Written, error) {
+	if precision != fp32 && precision != fp16 {
+		return Written{}, fmt.Errorf("precision %q is none of %s and %s", precision, fp32, fp16)
+	}
+	w, _, err := j.write("text", nil, func(b *builder) { b.ort, b.packed = true, precision == fp16; b.text() })
+	w.Precision, w.Backends = precision, []string{onnxRuntime}
+	return w, err
 }
 
 // parts writes the encoder in n parts over weights that are there. set prepares the builder.

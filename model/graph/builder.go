@@ -16,6 +16,8 @@ type builder struct {
 	ort   bool // use ONNX Runtime's own operators where they are faster
 	int8  bool // quantise Linear layers, with ONNX Runtime's own operators
 	half  bool // fp16, see precision.go
+	// packed stores the weights of matrix products in fp16 and widens them when they are used: see text.go.
+	packed bool
 	// ranges, if set, quantises the Linear layers of blocks with standard operators: see qdq.go.
 	ranges   map[string]float32
 	multiple int               // that the hidden width of a quantised MLP is padded to
@@ -62,10 +64,22 @@ func (b *builder) linear(name, key, x string, scaledRows int, scale float32) str
 	case b.ranges != nil && strings.HasPrefix(name, "blocks."):
 		return b.qdqLinear(name, key, x, scaledRows, scale)
 	}
-	w := b.store(b.w.transposed(key+".weight", scaledRows, scale))
-	bias := b.store(b.w.scaled(key+".bias", scaledRows, scale))
+	return b.affine(name, key+".weight", key+".bias", x, scaledRows, scale)
+}
+
+// affine is linear with weight and bias by their own names, in the graph's own precision.
+func (b *builder) affine(name, weight, bias, x string, scaledRows int, scale float32) string {
+	w := b.matrix(b.w.transposed(weight, scaledRows, scale))
 	y := b.Op("MatMul", name+matmul, []string{b.narrow(x), w})
-	return b.Op("Add", name, []string{y, bias})
+	return b.Op("Add", name, []string{y, b.store(b.w.scaled(bias, scaledRows, scale))})
+}
+
+// matrix adds the weights of a matrix product.
+func (b *builder) matrix(r recipe) string {
+	if b.packed {
+		return b.wide(b.constant(b.w.put(r, onnx.Float16)))
+	}
+	return b.store(r)
 }
 
 // matmul is what a Linear's matrix product is called, behind the Linear's name.

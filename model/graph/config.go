@@ -12,10 +12,13 @@ import (
 )
 
 // Config holds what a checkpoint's shapes do not tell. Zero values mean "find out": from the metadata of
-// a safetensors file ("heads", "norm_groups") if there is some, else from what is known of SigLIP and VQ-16.
+// a safetensors file ("heads", "norm_groups", "text_heads") if there is some, else from what is known of SigLIP and VQ-16.
 type Config struct {
 	Heads      int `json:"heads"`       // attention heads of the token encoder; known for the SigLIP widths 768, 1024, 1152 and 1536
 	NormGroups int `json:"norm_groups"` // groups of the tokenizer's GroupNorm; 32
+	TextHeads  int `json:"text_heads"`  // attention heads of the text tower; those of the encoder where both are equally wide, else as Heads
+
+	NoText bool `json:"-"` // leave the text tower alone: its tensors may be there, and be wrong
 }
 
 // ParseConfig reads the JSON of --config. It may hold all hyper-parameters of a model; those that the
@@ -32,7 +35,13 @@ func ParseConfig(text []byte) (Config, error) {
 		Dim      json.RawMessage `json:"dim"`
 		Depth    json.RawMessage `json:"depth"`
 		MLP      json.RawMessage `json:"mlp_ratio"`
-		Text     json.RawMessage `json:"text"`
+		Text     struct {
+			Context    json.RawMessage `json:"context_length"`
+			Vocabulary json.RawMessage `json:"vocab_size"`
+			Width      json.RawMessage `json:"width"`
+			Heads      int             `json:"heads"`
+			Layers     json.RawMessage `json:"layers"`
+		} `json:"text"`
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -42,15 +51,23 @@ func ParseConfig(text []byte) (Config, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Config{}, errors.New("model config: there is something behind the JSON object")
 	}
+	switch {
+	case all.TextHeads == 0:
+		all.TextHeads = all.Text.Heads
+	case all.Text.Heads != 0 && all.Text.Heads != all.TextHeads:
+		return Config{}, fmt.Errorf("model config: text_heads = %d, but text.heads = %d: leave one out", all.TextHeads, all.Text.Heads)
+	}
 	return all.Config, all.check()
 }
 
 func (c Config) check() error {
-	if c.Heads < 0 {
-		return fmt.Errorf("model config: heads = %d: must not be negative", c.Heads)
-	}
-	if c.NormGroups < 0 {
-		return fmt.Errorf("model config: norm_groups = %d: must not be negative", c.NormGroups)
+	for _, v := range []struct {
+		key   string
+		value int
+	}{{"heads", c.Heads}, {"norm_groups", c.NormGroups}, {"text_heads", c.TextHeads}} {
+		if v.value < 0 {
+			return fmt.Errorf("model config: %s = %d: must not be negative", v.key, v.value)
+		}
 	}
 	return nil
 }
@@ -64,7 +81,7 @@ func (c Config) complete(r checkpoint.Reader) (Config, error) {
 	if !ok {
 		return c, nil
 	}
-	for key, field := range map[string]*int{"heads": &c.Heads, "norm_groups": &c.NormGroups} {
+	for key, field := range map[string]*int{"heads": &c.Heads, "norm_groups": &c.NormGroups, "text_heads": &c.TextHeads} {
 		text, ok := m.Metadata()[key]
 		if !ok || *field != 0 {
 			continue

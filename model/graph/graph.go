@@ -8,6 +8,8 @@
 //	tokenizer.latents: image float32[batch,3,S,S] -> latents float32[batch,C,rows,cols], before normalisation
 //	encoder:           ids int32[batch,N] -> features float32[batch,N,D], embedding float32[batch,E]
 //	decoder:           ids int32[batch,N] -> image float32[batch,3,S,S], about [-1,1], not clipped
+//	pool:              features float32[N,D], mask float32[regions,N] -> embedding float32[regions,E]: the encoder's end alone
+//	text:              ids int32[batch,L] -> embedding float32[batch,E], not normalised
 //
 // The networks are those of TokLIP (arXiv 2505.05422): the VQ-16 tokenizer of LlamaGen (arXiv
 // 2406.06525) and a SigLIP vision transformer (arXiv 2303.15343) with a causal mask over the tokens.

@@ -145,7 +145,7 @@ func TestInspectWhatItIs(t *testing.T) {
 }
 
 func TestParseConfig(t *testing.T) {
-	if c := tinyConfig(t); c != (Config{Heads: 4}) {
+	if c := tinyConfig(t); c != (Config{Heads: 4, TextHeads: 4}) {
 		t.Errorf("tiny_cfg.json reads as %+v", c)
 	}
 	for text, want := range map[string]string{
@@ -162,8 +162,9 @@ func TestParseConfig(t *testing.T) {
 
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(`{"heads": 4, "norm_groups": 32}`))
+	f.Add([]byte(`{"text_heads": 4, "text": {"heads": 4, "width": 96}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if c, err := ParseConfig(text); err == nil && (c.Heads < 0 || c.NormGroups < 0) {
+		if c, err := ParseConfig(text); err == nil && (c.Heads < 0 || c.NormGroups < 0 || c.TextHeads < 0) {
 			t.Errorf("%q gives %+v", text, c)
 		}
 	})

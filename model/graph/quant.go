@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"io"
 	"math"
 
 	"github.com/toklip/toklip/model/onnx"
@@ -37,12 +38,13 @@ func (w *weights) quantised(key string, rows int, scale float32, padOut, padIn i
 	for i := range s[out:] {
 		s[out+i] = 1
 	}
-	q.t, q.err = w.append(key+".int8", onnx.Int8, []int64{int64(padIn), int64(padOut)}, func() ([]byte, error) {
+	q.t, q.err = w.append(key+".int8", onnx.Int8, []int64{int64(padIn), int64(padOut)}, func(dst io.Writer) error {
 		v, _, err := w.load(key)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return quantise(v, out, in, s[:out], make([]byte, padIn*padOut), padOut), nil
+		_, err = dst.Write(quantise(v, out, in, s[:out], make([]byte, padIn*padOut), padOut))
+		return err
 	})
 	multiply(s[:rows], scale)
 	scales.t, scales.err = w.put(recipe{key + ".scale", []int64{int64(padOut)}, func() ([]float32, error) { return s, nil }}, onnx.Float32)

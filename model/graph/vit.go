@@ -53,14 +53,15 @@ func (b *builder) block(name, key, x string) string {
 	h = b.causalAttention(name+"/attn", key+".attn", h)
 	x = b.Op("Add", name+"/attn/residual", []string{x, b.wide(h)})
 	h = b.layerNorm(name+"/norm2", key+".norm2", x)
-	h = b.mlp(name+"/mlp", key+".mlp", h)
+	h = b.mlp(name+"/mlp", key+".mlp.fc1", key+".mlp.fc2", h)
 	return b.Op("Add", name, []string{x, b.wide(h)})
 }
 
-func (b *builder) mlp(name, key, x string) string {
-	h := b.linear(name+"/fc1", key+".fc1", x, 0, 1)
+// mlp is two Linear layers, whose keys are up and down, with GELU between them.
+func (b *builder) mlp(name, up, down, x string) string {
+	h := b.linear(name+"/fc1", up, x, 0, 1)
 	h = b.gelu(name+"/gelu", h)
-	return b.linear(name+"/fc2", key+".fc2", h, 0, 1)
+	return b.linear(name+"/fc2", down, h, 0, 1)
 }
 
 // causalAttention lets every token see itself and those before it. The query is scaled in its weights.
@@ -72,12 +73,7 @@ func (b *builder) causalAttention(name, key, x string) string {
 	n, d, heads := int64(a.Tokens()), int64(a.Dim), int64(a.Heads)
 	hd := d / heads
 	qkv := b.narrow(b.linear(name+"/qkv", key+".qkv", x, a.Dim, float32(1/math.Sqrt(float64(hd)))))
-	q, k, v := name+"/q", name+"/k", name+"/v"
-	b.Add(onnx.Node{Op: "Split", Name: name + "/split", Inputs: []string{qkv, b.Int64s(fmt.Sprintf("split/%d", d), d, d, d)},
-		Outputs: []string{q, k, v}, Attrs: []onnx.Attr{onnx.Int("axis", -1)}})
-	q = b.heads(q, n, heads, hd, 0, 2, 1, 3)
-	k = b.heads(k, n, heads, hd, 0, 2, 3, 1)
-	v = b.heads(v, n, heads, hd, 0, 2, 1, 3)
+	q, k, v := b.split(name, qkv, n, heads, hd)
 
 	bands := int64(max(b.bands, 1))
 	var out []string
@@ -105,9 +101,26 @@ func (b *builder) causalAttention(name, key, x string) string {
 	if len(out) > 1 {
 		y = b.Op("Concat", name+"/bands", out, onnx.Int("axis", 2))
 	}
+	return b.linear(name+"/proj", key+".proj", b.join(name, y, n, d), 0, 1)
+}
+
+// split takes queries [batch, heads, n, hd], keys [batch, heads, hd, n] and values [batch, heads, n, hd] out of what a Linear made of
+// all three.
+func (b *builder) split(name, qkv string, n, heads, hd int64) (q, k, v string) {
+	q, k, v = name+"/q", name+"/k", name+"/v"
+	d := heads * hd
+	b.Add(onnx.Node{Op: "Split", Name: name + "/split", Inputs: []string{qkv, b.Int64s(fmt.Sprintf("split/%d", d), d, d, d)},
+		Outputs: []string{q, k, v}, Attrs: []onnx.Attr{onnx.Int("axis", -1)}})
+	q = b.heads(q, n, heads, hd, 0, 2, 1, 3)
+	k = b.heads(k, n, heads, hd, 0, 2, 3, 1)
+	v = b.heads(v, n, heads, hd, 0, 2, 1, 3)
+	return q, k, v
+}
+
+// join puts the heads of [batch, heads, n, hd] beside each other again: [batch, n, d].
+func (b *builder) join(name, y string, n, d int64) string {
 	y = b.Op("Transpose", name+"/rows", []string{y}, onnx.Ints("perm", 0, 2, 1, 3))
-	y = b.reshape(name+"/flat", y, 0, n, d)
-	return b.linear(name+"/proj", key+".proj", y, 0, 1)
+	return b.reshape(name+"/flat", y, 0, n, d)
 }
 
 // heads splits [batch, n, heads*hd] into heads and permutes [batch, n, heads, hd].
@@ -139,28 +152,4 @@ func (b *builder) causalMask(begin, end int64) string {
 		return b.Floats(name, []int64{rows, end}, mask()...)
 	}
 	return b.store(recipe{name, []int64{rows, end}, func() ([]float32, error) { return mask(), nil }})
-}
-
-// pool is SigLIP's attention pooling: one learned query over all features, then an MLP. The query does
-// not depend on the picture and is computed at import.
-func (b *builder) pool(x string) string {
-	a := b.a
-	key := trunk + "attn_pool"
-	n, d, heads := int64(a.Tokens()), int64(a.Dim), int64(a.Heads)
-	hd := d / heads
-	kv := b.linear("pool/kv", key+".kv", x, 0, 1)
-	k, v := "pool/k", "pool/v"
-	b.Add(onnx.Node{Op: "Split", Name: "pool/split", Inputs: []string{kv, b.Int64s(fmt.Sprintf("halves/%d", d), d, d)},
-		Outputs: []string{k, v}, Attrs: []onnx.Attr{onnx.Int("axis", -1)}})
-	k = b.heads(k, n, heads, hd, 0, 2, 3, 1)
-	v = b.heads(v, n, heads, hd, 0, 2, 1, 3)
-	q := b.store(recipe{"pool.query", []int64{heads, 1, hd}, func() ([]float32, error) { return poolQuery(b.w, a) }})
-	s := b.Op("MatMul", "pool/scores", []string{q, k})
-	s = b.Op("Softmax", "pool/softmax", []string{s}, onnx.Int("axis", -1))
-	y := b.Op("MatMul", "pool/mixed", []string{s, v})
-	y = b.reshape("pool/flat", y, 0, d)
-	y = b.linear("pool/proj", key+".proj", y, 0, 1)
-	h := b.layerNorm("pool/norm", key+".norm", y)
-	h = b.mlp("pool/mlp", key+".mlp", h)
-	return b.Op("Add", "pool/residual", []string{b.wide(y), b.wide(h)})
 }

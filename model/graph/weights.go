@@ -61,24 +61,66 @@ func (w *weights) put(r recipe, t onnx.DType) (onnx.Tensor, error) {
 	if t == onnx.Float16 {
 		r.name += ".fp16"
 	}
-	return w.append(r.name, t, r.shape, func() ([]byte, error) {
+	return w.append(r.name, t, r.shape, func(dst io.Writer) error {
 		v, err := r.values()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if t == onnx.Float16 {
-			b, err := half.Append(make([]byte, 0, 2*len(v)), v)
-			if err != nil {
-				return nil, fmt.Errorf("%w; this model needs fp32", err)
-			}
-			return b, nil
-		}
-		return onnx.AppendFloats(make([]byte, 0, 4*len(v)), v), nil
+		return writeFloats(dst, nil, v, t)
 	})
 }
 
-// append stores bytes under a name, unless that name is there already.
-func (w *weights) append(name string, t onnx.DType, shape []int64, bytes func() ([]byte, error)) (onnx.Tensor, error) {
+// streamed stores a tensor of the checkpoint as it is, as put does, a piece at a time: for one that is too large to be in
+// memory whole.
+func (w *weights) streamed(key string, t onnx.DType) (onnx.Tensor, error) {
+	info, ok := w.reader.Lookup(key)
+	if !ok {
+		return onnx.Tensor{}, fmt.Errorf("tensor %q is missing", key)
+	}
+	name := key
+	if t == onnx.Float16 {
+		name += ".fp16"
+	}
+	return w.append(name, t, info.Shape, func(dst io.Writer) error {
+		const piece = 1 << 18
+		values := make([]float32, min(piece, info.Len()))
+		buffer := make([]byte, 0, t.Size()*int64(len(values)))
+		for at := int64(0); at < info.Len(); at += piece {
+			if err := w.ctx.Err(); err != nil {
+				return err
+			}
+			values = values[:min(piece, info.Len()-at)]
+			if err := w.reader.ReadFloat32(key, values, at); err != nil {
+				return err
+			}
+			if err := writeFloats(dst, buffer, values, t); err != nil {
+				return err
+			}
+			if w.wrote != nil && at+piece < info.Len() { // append tells of the last piece
+				w.wrote(w.bytes + (at+piece)*t.Size())
+			}
+		}
+		return nil
+	})
+}
+
+// writeFloats writes values as float32 or float16. What buffer has room for needs no memory of its own.
+func writeFloats(dst io.Writer, buffer []byte, v []float32, t onnx.DType) error {
+	b := slices.Grow(buffer[:0], len(v)*int(t.Size()))
+	if t == onnx.Float16 {
+		var err error
+		if b, err = half.Append(b, v); err != nil {
+			return fmt.Errorf("%w; this model needs fp32", err)
+		}
+	} else {
+		b = onnx.AppendFloats(b, v)
+	}
+	_, err := dst.Write(b)
+	return err
+}
+
+// append stores what fill writes under a name, unless that name is there already.
+func (w *weights) append(name string, t onnx.DType, shape []int64, fill func(io.Writer) error) (onnx.Tensor, error) {
 	if have, ok := w.done[name]; ok {
 		return have, nil
 	}
@@ -93,14 +135,7 @@ func (w *weights) append(name string, t onnx.DType, shape []int64, bytes func() 
 		w.done[name] = t
 		return t, err
 	}
-	out, err := w.data.Append(name, t, shape, func(dst io.Writer) error {
-		b, err := bytes()
-		if err != nil {
-			return err
-		}
-		_, err = dst.Write(b)
-		return err
-	})
+	out, err := w.data.Append(name, t, shape, fill)
 	if err != nil {
 		return onnx.Tensor{}, err
 	}

@@ -52,9 +52,13 @@ func (c *Checkpoint) Config() Config {
 	return out
 }
 
-// Metadata tells what the tensors' shapes do not: "heads".
+// Metadata tells what the tensors' shapes do not: "heads", and "text_heads" where the architecture has a text tower.
 func (c *Checkpoint) Metadata() map[string]string {
-	return map[string]string{"heads": strconv.Itoa(c.config.Heads)}
+	m := map[string]string{"heads": strconv.Itoa(c.config.Heads)}
+	if c.config.Text.Layers > 0 {
+		m["text_heads"] = strconv.Itoa(c.config.Text.Heads)
+	}
+	return m
 }
 
 // Tensors implements [checkpoint.Reader].
