@@ -2,20 +2,13 @@ package tensorrt
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"runtime"
-	"strings"
-	"sync"
-	"syscall"
-	"time"
 
+	"github.com/toklip/toklip/cmd/toklip/child"
 	"github.com/toklip/toklip/trt"
 )
 
@@ -76,48 +69,26 @@ func (e *BuildError) Unwrap() error {
 
 // Process is a program that builds engines: this one, as `toklip engine build --json`. Building takes minutes and much
 // memory, TensorRT 8 cannot be interrupted, and a fault in it must not end the daemon.
-type Process struct {
-	Path string   // of the program
-	Args []string // its name first, as in os.Args
-}
+type Process child.Program
 
-// ThisProgram is a process of the running program, whatever happened to its file since.
-func ThisProgram(args ...string) Process {
-	return Process{Path: "/proc/self/exe", Args: append([]string{os.Args[0]}, args...)}
-}
-
-// killAfter is how long a process has to end by itself when it is told to.
-const killAfter = time.Second
-
-// lastWords is how much is kept of a process's standard error, bytes.
-const lastWords = 2048
+// ThisProgram is a process of the running program.
+func ThisProgram(args ...string) Process { return Process(child.This(args...)) }
 
 // Run runs the process to its end. Cancelling ctx ends it, by SIGTERM and then SIGKILL, within a second and a bit; so
 // does the end of this process, however it comes. progress, which may be nil, is called from the caller's
 // goroutine. The error is a *BuildError, or the context's.
 func (p Process) Run(ctx context.Context, progress func(Progress)) ([]Built, error) {
-	out, in := io.Pipe()
-	var tail tailWriter
-	ended := make(chan error, 1)
-	go func() {
-		// Linux sends the signal of the parent's death when the thread that forked ends (golang/go#27505).
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		cmd := exec.CommandContext(ctx, p.Path)
-		cmd.Args = p.Args
-		cmd.Stdout, cmd.Stderr = in, &tail
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // with whatever it started
-		cmd.WaitDelay = killAfter
-		// A Ctrl-C in the terminal is for this process, which then ends that one.
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-		err := cmd.Run()
-		_ = in.Close() // never fails
-		ended <- err
-	}()
+	process, err := child.Program(p).Start(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("build engines: %w", context.Cause(ctx))
+	case err != nil:
+		return nil, &BuildError{Message: err.Error()}
+	}
 	var built []Built
 	var failed *Failure
 	var odd error
-	lines := bufio.NewScanner(out)
+	lines := bufio.NewScanner(process.Out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		message, err := ParseMessage(lines.Bytes())
@@ -133,8 +104,8 @@ func (p Process) Run(ctx context.Context, progress func(Progress)) ([]Built, err
 		}
 	}
 	odd = errors.Join(odd, lines.Err())
-	_, _ = io.Copy(io.Discard, out) // what followed a line too long, so that the process is not kept from ending
-	err := <-ended
+	_, _ = io.Copy(io.Discard, process.Out) // what followed a line too long, so that the process is not kept from ending
+	err = process.Wait()
 	switch {
 	case err == nil && odd == nil && built != nil:
 		return built, nil
@@ -143,33 +114,9 @@ func (p Process) Run(ctx context.Context, progress func(Progress)) ([]Built, err
 	case failed != nil:
 		return nil, &BuildError{Code: failed.Code, Message: failed.Message}
 	case err != nil:
-		return nil, &BuildError{Message: fmt.Sprintf("the building process ended with %v", err), Log: tail.String()}
+		return nil, &BuildError{Message: fmt.Sprintf("the building process ended with %v", err), Log: process.LastWords()}
 	case odd != nil:
-		return nil, &BuildError{Message: odd.Error(), Log: tail.String()}
+		return nil, &BuildError{Message: odd.Error(), Log: process.LastWords()}
 	}
-	return nil, &BuildError{Message: "the building process ended without saying what it built", Log: tail.String()}
-}
-
-// tailWriter keeps the end of what is written.
-type tailWriter struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-// Write implements io.Writer.
-func (w *tailWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text = append(w.text, p...)
-	if over := len(w.text) - lastWords; over > 0 {
-		w.text = append(w.text[:0], w.text[over:]...)
-	}
-	return len(p), nil
-}
-
-// String is what was kept, in one line.
-func (w *tailWriter) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return strings.Join(strings.FieldsFunc(string(bytes.TrimSpace(w.text)), func(r rune) bool { return r == '\n' || r == '\r' }), " | ")
+	return nil, &BuildError{Message: "the building process ended without saying what it built", Log: process.LastWords()}
 }
