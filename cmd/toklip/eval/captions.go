@@ -2,6 +2,7 @@ package eval
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ type CaptionOptions struct {
 //
 //   - COCO's annotations: {"images":[{"id","file_name"}],"annotations":[{"image_id","caption"}]}
 //   - Karpathy's splits: {"images":[{"filepath","filename","split","sentences":[{"raw"}]}]}
-//   - a JSON array, or a JSON object a line, of {"image","caption"}; caption may be an array of texts
+//   - a JSON array, or a JSON object a line, of {"image","caption"}, where "filename" and "file_name" may stand for "image" and
+//     the caption may be an array of texts (TokLIP's own coco_test.json is of this kind)
 //   - text: a line each, picture<TAB>caption
 //
 // Pictures without a caption are kept where the file lists them: they compete.
@@ -137,7 +139,10 @@ func (b *captionBuilder) pair(file string, texts ...string) error {
 type textList []string
 
 func (t *textList) UnmarshalJSON(data []byte) error {
-	if data[0] == '[' {
+	switch data[0] {
+	case 'n': // null
+		return nil
+	case '[':
 		return json.Unmarshal(data, (*[]string)(t))
 	}
 	*t = make([]string, 1)
@@ -146,18 +151,21 @@ func (t *textList) UnmarshalJSON(data []byte) error {
 
 // captionLine is an element of an array, or a line.
 type captionLine struct {
-	Image   *string  `json:"image"`
-	Caption textList `json:"caption"`
+	Image    string   `json:"image"`
+	Filename string   `json:"filename"`
+	FileName string   `json:"file_name"`
+	Caption  textList `json:"caption"`
 }
 
 func (b *captionBuilder) line(l *captionLine) error {
+	file := cmp.Or(l.Image, l.Filename, l.FileName)
 	switch {
-	case l.Image == nil:
+	case file == "":
 		return errors.New(`no "image" in it`)
 	case len(l.Caption) == 0:
 		return errors.New(`no "caption" in it`)
 	}
-	return b.pair(*l.Image, l.Caption...)
+	return b.pair(file, l.Caption...)
 }
 
 func (b *captionBuilder) array(text []byte) error {

@@ -33,8 +33,20 @@ type numpyFigures struct {
 		Area     float64
 	}
 	Pixels struct {
-		A, B               []int
-		PSNR, Chroma, Grey float64
+		A, B         [][]int
+		PSNR, Chroma float64
+	}
+	HeldOut struct {
+		Truth                    json.RawMessage
+		Frames, Labels, Captions [][]float32
+		Areas                    []*float64
+		Positives                []int
+		ClassMean                float64 `json:"class_mean"`
+		PairMean                 float64 `json:"pair_mean"`
+		PairLowest               float64 `json:"pair_lowest"`
+		Pairs                    int
+		Precision, Recall        float64
+		RecallAt10               float64 `json:"recall_at_10"`
 	}
 }
 
@@ -139,7 +151,7 @@ func TestZeroShotAsNumPy(t *testing.T) {
 	}
 }
 
-func TestZeroShotAllocatesNothing(t *testing.T) {
+func TestZeroShotKeepsNothing(t *testing.T) {
 	f := numpy(t).ZeroShot
 	z := NewZeroShot(vectors(t, f.Prompts[0]))
 	if n := testing.AllocsPerRun(100, func() { _, _ = z.Add(0, f.Pictures[0]) }); n > 1 { // Set's sum

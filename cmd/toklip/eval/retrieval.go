@@ -61,14 +61,14 @@ func Retrieve(ctx context.Context, pictures, captions *Vectors, of []int, progre
 	textRank := make([]int, n)
 	group.Go(func() error {
 		defer close(blocks)
-		for from := 0; from < n; from += retrievalBlock {
+		for from := 0; from < n && ctx.Err() == nil; from += retrievalBlock {
 			select {
 			case blocks <- from:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
-		return nil
+		return ctx.Err()
 	})
 	for w := range workers {
 		ahead[w] = make([]int32, len(of))

@@ -52,24 +52,63 @@ positive = rng.random(200) < 1 / (1 + np.exp(-scores))
 pos, neg = scores[positive], scores[~positive]
 auroc = float(np.mean([[1.0 if a > b else 0.5 if a == b else 0.0 for b in neg] for a in pos]))
 
-# Pictures: two of 6x5 pixels, RGB.
-a = rng.integers(0, 256, (5, 6, 3))
-b = np.clip(a + rng.integers(-30, 31, (5, 6, 3)), 0, 255)
+# Pictures: two pairs of 6x5 pixels, RGB.
+a = rng.integers(0, 256, (2, 5, 6, 3))
+b = np.clip(a + rng.integers(-30, 31, a.shape) * np.array([1, 3]).reshape(2, 1, 1, 1), 0, 255)
 
 
 def chroma(x):
-    """Cb and Cr of ITU-R BT.601, full range, as JPEG has them, in units of the whole range."""
-    r, g, bl = (x[..., k].astype(np.float64) / 255 for k in range(3))
-    y = 0.299 * r + 0.587 * g + 0.114 * bl
-    return np.stack([(bl - y) / 1.772, (r - y) / 1.402], axis=-1)
+    r, g, bl = (x[..., k].astype(np.float64) for k in range(3))
+    return np.stack([-0.168736 * r - 0.331264 * g + 0.5 * bl, 0.5 * r - 0.418688 * g - 0.081312 * bl], axis=-1)
 
+
+# A held-out set of 40 frames: what is in them, and embeddings that know something of it.
+kinds, colours = ["box", "ball", "cone"], ["red", "blue"]
+frames = [{"file": f"{i}.png", "objects": [
+    {"class": kinds[rng.integers(3)], "colour": colours[rng.integers(2)], "pixels": int(rng.integers(1, 400)), "box": [0, 0, 1, 1], "open": False}
+    for _ in range(rng.integers(0, 4))]} for i in range(40)]
+frames[0]["objects"] = [{"class": "cone", "colour": "red", "pixels": 163, "box": [0, 0, 1, 1], "open": False}]  # a sliver only
+frames[1]["objects"] = [{"class": "cone", "colour": "red", "pixels": 164, "box": [0, 0, 1, 1], "open": False}]
+names = kinds + [f"{c} {k}" for c in colours for k in kinds]
+label_rows = rng.normal(size=(len(names), 8)).astype(np.float32)
+shows = np.zeros((40, len(names)))
+judged = np.ones((40, len(names)), bool)
+for i, frame in enumerate(frames):
+    for j, name in enumerate(names):
+        sizes = [o["pixels"] for o in frame["objects"] if name in (o["class"], o["colour"] + " " + o["class"])]
+        shows[i, j] = any(s >= 164 for s in sizes)
+        judged[i, j] = bool(shows[i, j]) or not sizes
+frame_rows = (shows @ label_rows + 2.5 * rng.normal(size=(40, 8))).astype(np.float32)
+frame_rows[7] = frame_rows[6]
+lc = np.array([[float(np.dot(x, y)) for y in unit(label_rows.astype(np.float64))] for x in unit(frame_rows.astype(np.float64))])
+
+
+def area(j):
+    hi, lo = lc[judged[:, j] & (shows[:, j] == 1), j], lc[judged[:, j] & (shows[:, j] == 0), j]
+    if len(hi) == 0 or len(lo) == 0:
+        return None, len(hi)
+    return float(np.mean([[1.0 if x > y else 0.5 if x == y else 0.0 for y in lo] for x in hi])), len(hi)
+
+
+areas = [area(j) for j in range(len(names))]
+pair_areas = [x for x, n in areas[3:] if x is not None and n >= 3]
+told, seen, ok = 1 / (1 + np.exp(-(6 * lc[:, :3] - 1))) >= 0.5, shows[:, :3] == 1, judged[:, :3]
+held_captions = [{"text": f"caption {k}", "true_of": sorted(int(v) for v in rng.choice(40, rng.integers(1, 4), replace=False))} for k in range(25)]
+caption_rows = (np.array([frame_rows[c["true_of"]].mean(axis=0) for c in held_captions]) + 6 * rng.normal(size=(25, 8))).astype(np.float32)
+cc = np.array([[float(np.dot(x, y)) for y in unit(frame_rows.astype(np.float64))] for x in unit(caption_rows.astype(np.float64))])
+found = [bool(set(np.argsort(-cc[k], kind="stable")[:10]) & set(c["true_of"])) for k, c in enumerate(held_captions)]
 
 print(json.dumps({
     "retrieval": {"pictures": f32(pictures), "captions": f32(captions), "of": of.tolist(), "texts": texts, "images": images},
     "zeroshot": {"prompts": [f32(x) for x in prompts], "labels": labels.tolist(), "pictures": f32(shown), "ranks": ranks,
                  "top1": float(np.mean(np.array(ranks) <= 1)), "top5": float(np.mean(np.array(ranks) <= 5))},
     "auroc": {"scores": scores.tolist(), "positive": positive.tolist(), "area": auroc},
-    "pixels": {"a": a.reshape(-1).tolist(), "b": b.reshape(-1).tolist(),
-               "psnr": float(10 * np.log10(255 ** 2 / np.mean((a - b).astype(np.float64) ** 2))),
-               "chroma": float(np.mean(np.abs(chroma(a) - chroma(b)))), "grey": float(np.mean(np.abs(chroma(a))))},
+    "pixels": {"a": a.reshape(2, -1).tolist(), "b": b.reshape(2, -1).tolist(),
+               "psnr": float(np.mean([10 * np.log10(255 ** 2 / np.mean((x - y).astype(np.float64) ** 2)) for x, y in zip(a, b)])),
+               "chroma": float(np.mean(np.abs(chroma(a) - chroma(b)).sum(-1)) / np.mean(np.abs(chroma(a)).sum(-1)))},
+    "heldout": {"truth": {"size": 128, "min_pixels": 164, "classes": kinds, "colours": colours, "templates": ["a {}"], "frames": frames, "captions": held_captions},
+                "frames": f32(frame_rows), "labels": f32(label_rows), "captions": f32(caption_rows), "areas": [x for x, _ in areas], "positives": [n for _, n in areas],
+                "class_mean": float(np.mean([x for x, _ in areas[:3]])), "pair_mean": float(np.mean(pair_areas)), "pair_lowest": min(pair_areas), "pairs": len(pair_areas),
+                "precision": float((told & seen & ok).sum() / (told & ok).sum()), "recall": float((told & seen & ok).sum() / (seen & ok).sum()),
+                "recall_at_10": float(np.mean(found))},
 }))
