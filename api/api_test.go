@@ -175,6 +175,19 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestVerbs(t *testing.T) {
+	for _, good := range []string{"ping", "max-fps", "labels/set"} {
+		if err := api.ValidVerb(good); err != nil {
+			t.Errorf("verb %q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "/", "a/", "/a", "a//b", "a/b/c", "Labels/set", "labels/+", "#"} {
+		if err := api.ValidVerb(bad); err == nil || !strings.Contains(err.Error(), "labels/set") {
+			t.Errorf("verb %q: error %v does not show a good one", bad, err)
+		}
+	}
+}
+
 func TestTopics(t *testing.T) {
 	topics, err := api.NewTopics("fleet/toklip", "robot-1")
 	if err != nil {
@@ -193,7 +206,12 @@ func TestTopics(t *testing.T) {
 		"fleet/toklip/robot-1/camera/front":            {},
 		"fleet/toklip/robot-1/info/x":                  {},
 		"fleet/toklip/robot-1/command/":                {},
-		"fleet/toklip/robot-1/command/a/b":             {},
+		topics.Command("labels/set"):                   {Node: "robot-1", Kind: api.KindCommand, Verb: "labels/set"},
+		topics.Camera("front", api.KindEvent):          {Node: "robot-1", Kind: api.KindEvent, Camera: "front"},
+		topics.Camera("front", api.KindRegionsJSON):    {Node: "robot-1", Kind: api.KindRegionsJSON, Camera: "front"},
+		"fleet/toklip/robot-1/command/a/b/c":           {},
+		"fleet/toklip/robot-1/command/a/":              {},
+		"fleet/toklip/robot-1/command/Labels/set":      {},
 		"toklip/robot-1/info":                          {},
 		topics.Reply("me"):                             {},
 	} {
@@ -232,39 +250,6 @@ func TestRedactURI(t *testing.T) {
 		}
 	}
 }
-
-func TestParseCommand(t *testing.T) {
-	c, err := api.ParseCommand([]byte(`{"id":"7","reply_to":"me/replies","args":{"a":[1]}}`))
-	if err != nil || c.ID != "7" || c.ReplyTo != "me/replies" || string(c.Args) != `{"a":[1]}` {
-		t.Errorf("command = %+v, %v", c, err)
-	}
-	for in, want := range map[string]string{
-		``:                                "ends too early",
-		`{"id":"7"`:                       "not valid JSON|ends too early",
-		`[]`:                              "object is wanted",
-		`null`:                            "null where an object",
-		`{"id":7}`:                        `"id" is 7: a text is wanted`,
-		`{"id":"1","replyto":"x"}`:        `unknown member "replyto"`,
-		`{"id":"1"} {}`:                   "more text after",
-		`{"id":"` + long(200) + `"}`:      "200 bytes",
-		`{"args":"` + long(70_000) + `"}`: "at most 65536",
-	} {
-		_, err := api.ParseCommand([]byte(in))
-		ok := false
-		for _, w := range strings.Split(want, "|") {
-			ok = ok || err != nil && strings.Contains(err.Error(), w)
-		}
-		if !ok {
-			t.Errorf("%.40s: error %v does not say %q", in, err, want)
-		}
-	}
-	// The sender of a bad command can still be told.
-	if c, err := api.ParseCommand([]byte(`{"id":"9","reply_to":"me","verb":"x"}`)); err == nil || c.ID != "9" || c.ReplyTo != "me" {
-		t.Errorf("command = %+v, %v", c, err)
-	}
-}
-
-func long(n int) string { return strings.Repeat("x", n) }
 
 func TestCell(t *testing.T) {
 	// 100x50 fitted into a square: padded by a quarter above and below.

@@ -86,7 +86,7 @@ func fill(v reflect.Value) {
 		v.SetString("x")
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Float64:
+	case reflect.Float32, reflect.Float64:
 		v.SetFloat(0.5)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(1)
@@ -120,7 +120,7 @@ func messages(t *testing.T) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels, err := api.AppendLabelsJSON(nil, &toklipv1.Labels{Header: header(t), Labels: []*toklipv1.Label{{Label: "x", Score: 0.5}}})
+	labels, err := api.AppendLabelsJSON(nil, &toklipv1.Labels{Header: header(t), Labels: []*toklipv1.Label{{Label: "x", Score: 0.5, Present: true, SinceNs: 1, Region: "door"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +129,7 @@ func messages(t *testing.T) map[string][]byte {
 		"info": filled(func(i *api.Info) {
 			i.EmbeddingType, i.Cameras[0].Resize, i.Cameras[0].Publish = "fp16", "squash", []string{"tokens"}
 		}),
+		"event":       filled(func(e *api.LabelEvent) { e.Event = api.LabelGone }),
 		"state":       filled(func(s *api.State) { s.State = api.StateBuildingEngine }),
 		"status":      filled(func(s *api.CameraStatus) { s.Status = api.CameraNoPicture }),
 		"metrics":     filled(func(*api.Metrics) {}),
@@ -263,7 +264,7 @@ func TestTopicsFollowDocument(t *testing.T) {
 			t.Errorf("%s: an operation says retain %v (found %v), the code %v", address, r, ok, is)
 		}
 	}
-	for _, m := range []string{"tokens", "embedding", "features", "labels"} {
+	for _, m := range []string{"tokens", "embedding", "features", "labels", "regions"} {
 		x := doc["components"].(map[string]any)["messages"].(map[string]any)[m].(map[string]any)["x-protobuf"].(map[string]any)
 		name := x["message"].(string)
 		file := toklipv1.File_toklip_v1_toklip_proto

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -49,6 +51,9 @@ func ParseCommand(payload []byte) (Command, error) {
 	if members == nil {
 		return Command{}, errors.New("command: null where an object is wanted")
 	}
+	if at := loneSurrogate(payload); at >= 0 {
+		return findSender(payload), fmt.Errorf(`command: byte %d: %s is half of a character: write \ud83d\ude00 for U+1F600, or the character itself`, at+1, payload[at:at+6])
+	}
 	var c Command
 	var errs []error
 	text := func(name string, to *string, longest int) {
@@ -92,6 +97,37 @@ func invalidUTF8(text []byte) int {
 			return at
 		}
 		at += size
+	}
+	return -1
+}
+
+// loneSurrogate is where a valid JSON text escapes one half of a surrogate pair, -1 if it
+// does not. The decoder would put U+FFFD there as well.
+func loneSurrogate(text []byte) int {
+	escape := func(at int) rune { // the code that \uXXXX at that place stands for, else 0
+		if at+6 > len(text) || text[at] != '\\' || text[at+1] != 'u' {
+			return 0
+		}
+		code, err := strconv.ParseUint(string(text[at+2:at+6]), 16, 16)
+		if err != nil { // not in valid JSON
+			return 0
+		}
+		return rune(code)
+	}
+	for at := 0; at < len(text); {
+		i := bytes.IndexByte(text[at:], '\\')
+		if i < 0 {
+			return -1
+		}
+		at += i
+		switch first := escape(at); {
+		case !utf16.IsSurrogate(first):
+			at += 2
+		case utf16.DecodeRune(first, escape(at+6)) == utf8.RuneError:
+			return at
+		default:
+			at += 12
+		}
 	}
 	return -1
 }
