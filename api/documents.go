@@ -163,20 +163,21 @@ type ProcessMetrics struct {
 
 // CameraMetrics are figures of one camera.
 type CameraMetrics struct {
-	FPS          float64           `json:"fps"`           // results a second
-	CaptureFPS   float64           `json:"capture_fps"`   // captured frames a second
-	Sequence     uint64            `json:"sequence"`      // of the last result
-	ReusedShare  float64           `json:"reused_share"`  // 0 to 1: results without a run of the token encoder
-	ChangedShare float64           `json:"changed_share"` // 0 to 1: mean share of changed cells
-	Stages       map[string]Spread `json:"stages"`        // time by stage, names as in toklipv1.Stages without _ns
-	Drops        Drops             `json:"drops"`         // since the start
-	Regions      RegionMetrics     `json:"regions"`       // since the start
+	FPS          float64           `json:"fps"`               // results a second
+	CaptureFPS   float64           `json:"capture_fps"`       // captured frames a second
+	Sequence     uint64            `json:"sequence"`          // of the last result
+	ReusedShare  float64           `json:"reused_share"`      // 0 to 1: results without a run of the token encoder
+	ChangedShare float64           `json:"changed_share"`     // 0 to 1: mean share of changed cells
+	Stages       map[string]Spread `json:"stages"`            // time by stage, names as in toklipv1.Stages without _ns
+	Drops        Drops             `json:"drops"`             // since the start
+	Regions      *RegionMetrics    `json:"regions,omitempty"` // of a camera that has some
 }
 
-// RegionMetrics count results whose regions were to be scored, beside the pipeline.
+// RegionMetrics count since the start what became of frames whose regions were to be
+// scored, beside the pipeline.
 type RegionMetrics struct {
-	Published uint64 `json:"published"` // messages handed to the broker
-	Dropped   uint64 `json:"dropped"`   // a newer result came first, or there was no connection
+	Frames  uint64 `json:"frames"`  // scored
+	Dropped uint64 `json:"dropped"` // left out: a newer frame came first, or there was no connection
 }
 
 // Spread of durations, nanoseconds.

@@ -78,8 +78,11 @@ func (e *encoders) publish(c *Client, on *session, f *Frame) (err error) {
 		encode(send, &e.embeddingOut, &e.embedding, embeddingErr)
 	}
 	labels, labelsOut, labelsJSON := f.Labels, &e.labelsOut, &e.labelsJSON
-	if f.regions != nil {
+	switch {
+	case f.regions != nil:
 		labels, labelsOut, labelsJSON = f.regions, &e.regionsOut, &e.regionsJSON
+	case f.LabelsUnchanged:
+		labels = nil
 	}
 	if labels != nil {
 		e.labels.Header, e.labels.Labels = h, labels

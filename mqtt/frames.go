@@ -30,6 +30,10 @@ type Frame struct {
 	Features  []float32         // [Rows*Cols*dim]
 	Labels    []*toklipv1.Label // best first
 
+	// LabelsUnchanged says that the labels are much as they were last time. They are left out
+	// then, unless others have been dropped since the last that were published.
+	LabelsUnchanged bool
+
 	regions []*toklipv1.Label // of the frame's regions; alone then, see PublishRegions
 
 	// Owner is released, once, when the slices are no longer read: right away if the frame
@@ -133,12 +137,14 @@ type slot struct {
 type missed struct {
 	fresh    bool     // one of them had features of its own: the next is not a reuse of what was published
 	keyframe bool     // one of them was one
+	labels   bool     // one of them had labels that changed
 	changed  []uint64 // cells that changed in any of them
 }
 
 func (m *missed) add(f *Frame) {
 	m.fresh = m.fresh || !f.Header.Reused
 	m.keyframe = m.keyframe || f.Header.Keyframe
+	m.labels = m.labels || f.Labels != nil && !f.LabelsUnchanged
 	if len(m.changed) != len(f.Changed) { // another grid: its first frame is a keyframe
 		m.changed = append(m.changed[:0], f.Changed...)
 		return
@@ -153,13 +159,14 @@ func (m *missed) add(f *Frame) {
 func (m *missed) tell(f *Frame, dst []uint64) []uint64 {
 	f.Header.Reused = f.Header.Reused && !m.fresh
 	f.Header.Keyframe = f.Header.Keyframe || m.keyframe
+	f.LabelsUnchanged = f.LabelsUnchanged && !m.labels
 	dst = append(dst[:0], f.Changed...)
 	if len(dst) == len(m.changed) {
 		for i, w := range m.changed {
 			dst[i] |= w
 		}
 	}
-	m.fresh, m.keyframe = false, false
+	m.fresh, m.keyframe, m.labels = false, false, false
 	clear(m.changed)
 	return dst
 }
