@@ -1,0 +1,357 @@
+package sentencepiece
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+)
+
+// jsonModel is a tokenizer.json while its tables are being made.
+type jsonModel struct {
+	*Tokenizer
+
+	ids      map[string]int32 // the whole vocabulary
+	taken    []bool           // ids that have a piece
+	controls map[string]int32 // special tokens: never made from text
+	special  map[int32]bool   // their ids
+}
+
+// parseJSON reads a tokenizer.json.
+func parseJSON(data []byte) (*Tokenizer, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if !utf8.Valid(data) {
+		return nil, fmt.Errorf("%w: JSON that is no valid UTF-8", ErrFormat)
+	}
+	file, err := readObject(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: JSON: %w", ErrFormat, err)
+	}
+	if _, ok := file["model"]; !ok {
+		return nil, fmt.Errorf(`%w: a JSON file without "model"; tokenizer.json is the one to give, not tokenizer_config.json or another of its folder`, ErrFormat)
+	}
+	model, err := readObject(file["model"])
+	if err != nil {
+		return nil, fmt.Errorf(`%w: "model": %w`, ErrFormat, err)
+	}
+	for _, part := range []object{file, model} {
+		if err := part.check("model", "vocab", "merges"); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+		}
+	}
+	m := jsonModel{
+		Tokenizer: &Tokenizer{format: JSON, unknown: -1},
+		controls:  map[string]int32{}, special: map[int32]bool{},
+	}
+	// Steps that only make sense after those before them.
+	for _, step := range []func(file, model object) error{
+		m.readKind, m.readNormalizer, m.readPreTokenizer, m.readVocabulary, m.readAdded, m.readMerges, m.readFallback, m.finish,
+	} {
+		if err := step(file, model); err != nil {
+			if !errors.Is(err, ErrUnsupported) {
+				err = fmt.Errorf("%w: %w", ErrFormat, err)
+			}
+			return nil, err
+		}
+	}
+	return m.Tokenizer, nil
+}
+
+// check looks whether the values are JSON, but those of the keys named.
+func (o object) check(but ...string) error {
+	for key, value := range o {
+		if !slices.Contains(but, key) && !json.Valid(value) {
+			return fmt.Errorf("%q is no valid JSON", key)
+		}
+	}
+	return nil
+}
+
+func unsupported(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrUnsupported}, args...)...)
+}
+
+// readKind refuses models that are no plain BPE.
+func (m *jsonModel) readKind(_, model object) error {
+	var kind, prefix, suffix string
+	var dropout float64
+	var ignore bool
+	if err := errors.Join(
+		model.get("type", &kind), model.get("dropout", &dropout), model.get("ignore_merges", &ignore),
+		model.get("continuing_subword_prefix", &prefix), model.get("end_of_word_suffix", &suffix),
+	); err != nil {
+		return err
+	}
+	switch {
+	case kind != "BPE":
+		return unsupported("a model of type %q; Gemma's and SigLIP 2's are BPE (SigLIP 1's is Unigram)", kind)
+	case dropout != 0:
+		return unsupported("merges are left out at random (dropout %g)", dropout)
+	case ignore:
+		return unsupported("words that are in the vocabulary are not merged (ignore_merges)")
+	case prefix != "" || suffix != "":
+		return unsupported("pieces inside or at the end of words are marked (%q, %q); SentencePiece's are not", prefix, suffix)
+	}
+	return nil
+}
+
+// step is a normalizer or pre-tokenizer.
+type step struct {
+	Type        string
+	Normalizers []step
+	Pattern     struct{ String, Regex *string }
+	Content     string
+	Behavior    string
+	Invert      bool
+}
+
+// replacesSpaces tells whether the step is the one that makes spaces ▁.
+func (s step) replacesSpaces() bool {
+	return s.Type == "Replace" && s.Pattern.String != nil && *s.Pattern.String == " " && s.Content == space
+}
+
+// readNormalizer takes what Gemma's and SigLIP 2's have: spaces replaced, letters lowered.
+func (m *jsonModel) readNormalizer(file, _ object) error {
+	var normalizer step
+	if err := file.get("normalizer", &normalizer); err != nil {
+		return err
+	}
+	steps := []step{normalizer}
+	if normalizer.Type == "Sequence" {
+		steps = normalizer.Normalizers
+	}
+	replaces := false
+	for _, s := range steps {
+		switch {
+		case s.replacesSpaces():
+			replaces = true
+		case s.Type == "Lowercase":
+			m.normaliser.lower = true
+		case s.Type == "":
+		default:
+			return unsupported("normalizer %q; only spaces replaced by %q (Replace) and Lowercase are done here", s.Type, space)
+		}
+	}
+	if !replaces {
+		return unsupported("no normalizer replaces spaces by %q, as SentencePiece's tokenizers do", space)
+	}
+	return nil
+}
+
+// readPreTokenizer takes none, and Gemma's: it splits at spaces, of which none are left by then.
+func (m *jsonModel) readPreTokenizer(file, _ object) error {
+	var pre step
+	if err := file.get("pre_tokenizer", &pre); err != nil {
+		return err
+	}
+	atSpaces := pre.Type == "Split" && pre.Pattern.String != nil && *pre.Pattern.String == " " && !pre.Invert
+	if pre.Type != "" && !atSpaces {
+		return unsupported("pre_tokenizer %q; only Split at spaces is done here", pre.Type)
+	}
+	return nil
+}
+
+func (m *jsonModel) readVocabulary(_, model object) error {
+	data := model["vocab"]
+	m.ids = make(map[string]int32, min(len(data)/16, MaxVocabulary))
+	s := scanner{data: data}
+	err := s.object(func(key []byte) error {
+		piece := string(key)
+		id, err := s.id()
+		if err != nil {
+			return err
+		}
+		return m.add(piece, id)
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil {
+		return fmt.Errorf(`"vocab": %w`, err)
+	}
+	return nil
+}
+
+// add gives a piece its id.
+func (m *jsonModel) add(piece string, id int32) error {
+	if id >= MaxVocabulary {
+		return fmt.Errorf("piece %q has id %d, more than the %d allowed", piece, id, MaxVocabulary-1)
+	}
+	if first, ok := m.ids[piece]; ok {
+		return fmt.Errorf("piece %q is there twice, as %d and %d", piece, first, id)
+	}
+	if grow := int(id) + 1 - len(m.taken); grow > 0 {
+		m.taken = append(m.taken, make([]bool, grow)...)
+	}
+	if m.taken[id] {
+		return fmt.Errorf("id %d is piece %q and another", id, piece)
+	}
+	m.taken[id] = true
+	m.ids[piece] = id
+	return nil
+}
+
+// addedToken is an entry of "added_tokens".
+type addedToken struct {
+	ID         int32
+	Content    string
+	SingleWord bool `json:"single_word"`
+	Lstrip     bool
+	Rstrip     bool
+	Normalized bool
+	Special    bool
+}
+
+// readAdded reads the tokens that are found in text before anything is merged, and those that never are.
+func (m *jsonModel) readAdded(file, _ object) error {
+	var tokens []addedToken
+	if err := file.get("added_tokens", &tokens); err != nil {
+		return err
+	}
+	literals, symbols := map[string]int32{}, map[string]int32{}
+	for _, token := range tokens {
+		if token.Content == "" || token.ID < 0 {
+			return fmt.Errorf("added token %d, %q: it needs a text, and an id from 0 on", token.ID, token.Content)
+		}
+		id, ok := m.ids[token.Content]
+		if ok && id != token.ID {
+			return fmt.Errorf("added token %q has id %d, but %d in the vocabulary", token.Content, token.ID, id)
+		}
+		if !ok {
+			if err := m.add(token.Content, token.ID); err != nil {
+				return fmt.Errorf("added tokens: %w", err)
+			}
+		}
+		switch {
+		case token.Special:
+			m.controls[token.Content] = token.ID
+			m.special[token.ID] = true
+		case token.SingleWord || token.Lstrip || token.Rstrip:
+			return unsupported("added token %q is found depending on what is around it (single_word, lstrip, rstrip)", token.Content)
+		case token.Normalized:
+			symbols[string(m.normaliser.append(nil, token.Content))] = token.ID
+		default:
+			literals[token.Content] = token.ID
+		}
+	}
+	m.literals, m.symbols = newMatcher(literals), newMatcher(symbols)
+	return nil
+}
+
+// readMerges reads the pairs that merge, either "a b" or ["a","b"].
+func (m *jsonModel) readMerges(_, model object) error {
+	data := model["merges"]
+	m.merges.pairs = make(map[pair]merging, len(data)/32)
+	var joint []byte
+	count := uint32(0)
+	s := scanner{data: data}
+	err := s.array(func() error {
+		left, right, err := readMerge(&s)
+		if err != nil {
+			return fmt.Errorf("merge %d: %w", count, err)
+		}
+		joint = append(append(joint[:0], left...), right...)
+		var ids [3]int32
+		for i, part := range [][]byte{left, right, joint} {
+			id, ok := m.ids[string(part)]
+			if !ok {
+				return fmt.Errorf("merge %d of %q and %q: %q is not in the vocabulary", count, left, right, part)
+			}
+			ids[i] = id
+		}
+		// A merge that makes a special token would let text make it.
+		if !m.special[ids[2]] {
+			m.merges.pairs[pairOf(ids[0], ids[1])] = merging{rank: count, id: ids[2]}
+		}
+		count++
+		return nil
+	})
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil {
+		return fmt.Errorf(`"merges": %w`, err)
+	}
+	return nil
+}
+
+func readMerge(s *scanner) (left, right []byte, err error) {
+	if s.next() == '"' {
+		both, err := s.text()
+		if err != nil {
+			return nil, nil, err
+		}
+		left, right, ok := bytes.Cut(both, []byte(" "))
+		if !ok || bytes.IndexByte(right, ' ') >= 0 {
+			return nil, nil, fmt.Errorf("%q is not two pieces with a space between", both)
+		}
+		return left, right, nil
+	}
+	n := 0
+	err = s.array(func() error {
+		part, err := s.text()
+		switch n {
+		case 0:
+			left = part
+		case 1:
+			right = part
+		}
+		n++
+		return err
+	})
+	if err == nil && n != 2 {
+		err = s.fail("%d pieces instead of two", n)
+	}
+	return left, right, err
+}
+
+// readFallback finds out what becomes of characters that are no pieces.
+func (m *jsonModel) readFallback(_, model object) error {
+	var fallback, fuse bool
+	var unknown string
+	if err := errors.Join(
+		model.get("byte_fallback", &fallback), model.get("fuse_unk", &fuse), model.get("unk_token", &unknown),
+	); err != nil {
+		return err
+	}
+	if fallback {
+		m.bytes = new([256]int32)
+		for b := range m.bytes {
+			id, ok := m.ids[byteName(b)]
+			if !ok && b < utf8.RuneSelf {
+				// Gemma's has a tab in the place of <0x09>: the character is a piece and never falls back.
+				id, ok = m.ids[string(rune(b))]
+			}
+			if !ok {
+				return fmt.Errorf("byte_fallback is on, but the piece %q is missing", byteName(b))
+			}
+			m.bytes[b] = id
+		}
+		return nil
+	}
+	id, ok := m.ids[unknown]
+	if !ok {
+		return fmt.Errorf("byte_fallback is off, and the unknown piece, unk_token %q, is not in the vocabulary", unknown)
+	}
+	if !fuse {
+		return unsupported("each unknown character is a piece of its own (fuse_unk is off); in SentencePiece those in a row are one")
+	}
+	m.unknown = id
+	return nil
+}
+
+// finish keeps of the vocabulary what encoding looks up: single characters. Longer pieces come from merges.
+func (m *jsonModel) finish(_, _ object) error {
+	m.vocabulary = len(m.taken)
+	m.pieces = map[string]int32{}
+	for piece, id := range m.ids {
+		if _, size := utf8.DecodeRuneInString(piece); size == len(piece) && size > 0 && !m.special[id] {
+			m.pieces[piece] = id
+		}
+	}
+	var err error
+	m.pad, m.eos, err = ending(m.controls, []string{"<pad>"}, []string{"<eos>", "</s>"})
+	return err
+}
