@@ -11,9 +11,13 @@ package texttower
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"unicode/utf8"
 
+	"github.com/toklip/toklip/engine/labels"
 	"github.com/toklip/toklip/model"
+	"github.com/toklip/toklip/model/sentencepiece"
 	"github.com/toklip/toklip/model/textcache"
 )
 
@@ -23,19 +27,19 @@ var (
 	ErrNoTokenizer = errors.New("the model has no text tokenizer")
 )
 
-// ErrBusy is wrapped by [Child.Embed] when too many callers wait already.
-var ErrBusy = errors.New("the text tower is busy")
-
-// Limits of a text and of a command line. A request to an [Embedder] may have any number of texts.
-const (
-	MaxTextBytes = 1000
-	MaxLabels    = 1000
+// Errors of an embedder. What wraps ErrBusy says how many wait.
+var (
+	ErrBusy   = errors.New("the text tower is busy")
+	ErrClosed = errors.New("the text tower was closed")
 )
+
+// MaxTextBytes is the length of the longest text. A published model reads 63 pieces, some hundred bytes.
+const MaxTextBytes = labels.MaxTextBytes
 
 // Embedder makes embeddings of texts. It may be used from any goroutine.
 type Embedder interface {
 	// Embed returns an embedding [E] for each text, in the order of the texts, as the model gives it: not normalised. Texts that
-	// are equal once made canonical are embedded once and may share memory: do not change it. A text that [CheckText] refuses
+	// are equal once made canonical are embedded once and share memory: do not change it. A text that [CheckText] refuses
 	// fails the call before anything is run.
 	Embed(ctx context.Context, texts []string) ([][]float32, error)
 }
@@ -48,14 +52,46 @@ type Options struct {
 	Library  string           // file of ONNX Runtime; empty: found by itself
 	Threads  int              // for the tower; 0: one for each physical core
 	Logger   *slog.Logger     // nil: none
-	// Loading is called before the tower is loaded, which takes seconds at full size, with how many texts it is for; nil: nobody.
-	// Daemons count with it, commands say why they are slow.
-	Loading func(texts int)
+	// Computing is called before the tower runs for a call, with how many of its texts were not cached; nil: nobody. Where the tower is
+	// not loaded yet, seconds pass at full size.
+	Computing func(texts int)
 }
 
 // CheckText refuses what is no text for a tower: an empty one, invalid UTF-8, more than MaxTextBytes bytes, and one of which
 // nothing is left once made canonical.
-func CheckText(text string) error { return errors.New("not written yet") }
+func CheckText(text string) error {
+	switch {
+	case text == "":
+		return errors.New("the text is empty")
+	case len(text) > MaxTextBytes:
+		return fmt.Errorf("text %.60q... has %d bytes: at most %d are possible", text, len(text), MaxTextBytes)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("text %.60q is not valid UTF-8", text)
+	case sentencepiece.Canonical(text) == "":
+		return fmt.Errorf("text %.60q is nothing but punctuation and spaces, which the model does not see", text)
+	}
+	return nil
+}
 
 // Check says whether the model folder can embed texts. The error wraps [ErrNoTower] or [ErrNoTokenizer] and says what to do.
-func Check(dir string, m *model.Manifest) error { return errors.New("not written yet") }
+func Check(dir string, m *model.Manifest) error {
+	graph, err := m.TextGraph()
+	if err != nil {
+		return &unable{ErrNoTower, err}
+	}
+	if m.Text.Tokenizer == nil {
+		return &unable{ErrNoTokenizer, fmt.Errorf("model %q in %s has no text tokenizer: import its checkpoint again, and name the tokenizer's file: "+
+			"toklip model import CKPT --out %s --tokenizer tokenizer.model", m.Name, dir, dir)}
+	}
+	if t := &m.Text; t.Context < 1 || t.Vocabulary < 1 || t.Hash == "" || m.Encoder.EmbeddingDim < 1 {
+		return &unable{ErrNoTower, fmt.Errorf("model %q in %s: %s does not describe the text tower %s: import the checkpoint again",
+			m.Name, dir, model.ManifestFile, graph.File.Name)}
+	}
+	return nil
+}
+
+// unable is why a model folder cannot embed texts.
+type unable struct{ kind, err error }
+
+func (e *unable) Error() string   { return e.err.Error() }
+func (e *unable) Unwrap() []error { return []error{e.kind, e.err} }

@@ -1,0 +1,161 @@
+package texttower
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/toklip/toklip/cmd/toklip/child"
+	"github.com/toklip/toklip/model"
+)
+
+// endAfter is how long a process has to end once its input has.
+const endAfter = time.Second
+
+// session is one life of the process. A nil session has no process.
+type session struct {
+	tower   *tower
+	stall   time.Duration
+	process *child.Process
+	lines   *bufio.Scanner
+}
+
+func newSession(c *Child, process *child.Process) *session {
+	s := &session{tower: &c.tower, stall: c.stall, process: process, lines: bufio.NewScanner(process.Out)}
+	s.lines.Buffer(nil, maxLine)
+	s.lines.Split(wholeLines)
+	return s
+}
+
+// wholeLines is [bufio.ScanLines] without the rest of a line that a process which died has left.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	advance, token, err = bufio.ScanLines(data, atEOF)
+	if atEOF && bytes.IndexByte(data, '\n') < 0 {
+		return len(data), nil, nil
+	}
+	return advance, token, err
+}
+
+// gone is closed when the process ended by itself.
+func (s *session) gone() <-chan struct{} {
+	if s == nil {
+		return nil
+	}
+	return s.process.Done()
+}
+
+// embed has the process embed texts and takes what comes back, text by text. After an error, that of the context included, the
+// process has ended.
+func (s *session) embed(ctx context.Context, w *wanted, texts []int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, s.process.Kill)()
+	stalled := time.AfterFunc(s.stall, func() { cancel(fmt.Errorf("the text process hangs: nothing came from it for %v", s.stall)) })
+	defer stalled.Stop()
+
+	written := make(chan error, 1)
+	go func() { written <- s.write(w, texts) }()
+	err := s.read(w, texts, func() { stalled.Reset(s.stall) })
+	if err == nil {
+		return <-written
+	}
+	stopped := ctx.Err() != nil // what was read since is of a process that was killed here
+	err = s.fault(err)
+	<-written // the pipe is closed
+	if stopped {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// write writes texts, a JSON string a line.
+func (s *session) write(w *wanted, texts []int) error {
+	out := bufio.NewWriter(s.process.In)
+	lines := json.NewEncoder(out)
+	for _, i := range texts {
+		if err := lines.Encode(w.texts[i]); err != nil {
+			return fmt.Errorf("write to the text process: %w", err)
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write to the text process: %w", err)
+	}
+	return nil
+}
+
+// read reads a line for each text. The error is [io.EOF] where there is none.
+func (s *session) read(w *wanted, texts []int, alive func()) error {
+	for _, i := range texts {
+		if !s.lines.Scan() {
+			return cmp.Or(s.lines.Err(), io.EOF)
+		}
+		alive()
+		line, err := parseLine(s.lines.Bytes())
+		if err != nil {
+			return err
+		}
+		if line.Text != w.texts[i] {
+			return fmt.Errorf("it answered for %.60q, asked was %.60q", line.Text, w.texts[i])
+		}
+		if err := s.tower.take(w, i, line.Embedding); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault ends the process and says what was wrong with it: err, or how it ended by itself.
+func (s *session) fault(err error) error {
+	if !errors.Is(err, io.EOF) {
+		s.process.Kill()
+	}
+	ended := s.process.Wait()
+	var said *failure
+	if errors.As(err, &said) {
+		return said // that is all there is to say
+	}
+	if errors.Is(err, io.EOF) {
+		var exit *exec.ExitError
+		switch {
+		case ended == nil:
+			err = errors.New("it ended without an answer")
+		case errors.As(ended, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL:
+			err = s.killed()
+		default:
+			err = fmt.Errorf("it ended with %w", ended)
+		}
+	}
+	if words := s.process.LastWords(); words != "" {
+		return fmt.Errorf("text process: %w; its last words: %s", err, words)
+	}
+	return fmt.Errorf("text process: %w", err)
+}
+
+// killed is the error of a process that somebody killed.
+func (s *session) killed() error {
+	need := float64(s.tower.weights()) / 1e9
+	hint := ""
+	if s.tower.Manifest.Text.Precision == model.FP32 {
+		hint = fmt.Sprintf("; imported with --text-precision %s it needs half", model.FP16)
+	}
+	return fmt.Errorf("it was killed, as the kernel does where memory runs out (the text tower takes up to %.2g GB%s)", need, hint)
+}
+
+// end ends the process, if there is one, and waits for it.
+func (s *session) end() {
+	if s == nil {
+		return
+	}
+	_ = s.process.In.Close() // its work is done with the last line
+	kill := time.AfterFunc(endAfter, s.process.Kill)
+	defer kill.Stop()
+	_ = s.process.Wait() // how it ends does not matter any more
+}
