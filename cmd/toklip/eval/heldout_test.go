@@ -33,8 +33,8 @@ func TestHeldOutAsNumPy(t *testing.T) {
 	near(t, "mean of classes", got.Classes.Mean, f.ClassMean)
 	near(t, "mean of pairs", got.Pairs.Mean, f.PairMean)
 	near(t, "lowest of pairs", got.Pairs.Lowest.AUROC, f.PairLowest)
-	near(t, "precision", got.Precision, f.Precision)
-	near(t, "recall", got.Recall, f.Recall)
+	near(t, "precision", got.PrecisionAtHalf, f.Precision)
+	near(t, "recall", got.RecallAtHalf, f.Recall)
 	near(t, "recall@10", got.RecallAt10, f.RecallAt10)
 	if len(got.Pairs.Labels) != f.Pairs || got.Captions != 25 {
 		t.Errorf("%d pairs and %d captions judged, want %d and 25", len(got.Pairs.Labels), got.Captions, f.Pairs)

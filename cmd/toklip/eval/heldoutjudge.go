@@ -34,8 +34,8 @@ type HeldOutFigures struct {
 	RecallAt10 float64 `json:"recall_at_10"` // share of captions that are true of one of their ten best frames
 
 	// Class labels whose score reaches 0.5, all frames and classes together.
-	Precision float64 `json:"precision"`
-	Recall    float64 `json:"recall"`
+	PrecisionAtHalf float64 `json:"precision_at_half"`
+	RecallAtHalf    float64 `json:"recall_at_half"`
 }
 
 // leastPositives is how many frames must show a pair for it to be judged.
@@ -90,7 +90,7 @@ func (h *HeldOut) Judge(frames, labels, captions *Vectors, score func(cosine flo
 			figures.Pairs.add(one)
 		}
 	}
-	figures.Precision, figures.Recall = share(hit, hit+falseAlarm), share(hit, hit+missed)
+	figures.PrecisionAtHalf, figures.RecallAtHalf = share(hit, hit+falseAlarm), share(hit, hit+missed)
 
 	var best []int
 	scores := make([]float32, len(h.Frames))

@@ -20,6 +20,9 @@ func NewVectors(n, dim int) *Vectors {
 // Len is the number of rows.
 func (v *Vectors) Len() int { return len(v.data) / v.dim }
 
+// Head are the first n rows, in the same memory.
+func (v *Vectors) Head(n int) *Vectors { return &Vectors{dim: v.dim, data: v.data[:n*v.dim]} }
+
 // Row is row i. It is the memory of v, not a copy.
 func (v *Vectors) Row(i int) []float32 { return v.data[i*v.dim : (i+1)*v.dim] }
 

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/toklip/toklip/cmd/toklip/eval"
+	"github.com/toklip/toklip/cmd/toklip/texttower"
+	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/preprocess"
+)
+
+// evalFlags are those of every command that judges a model.
+type evalFlags struct {
+	backendFlags
+	mode   preprocess.Mode
+	strict bool
+	json   bool
+}
+
+func (f *evalFlags) add(cmd *cobra.Command) {
+	f.backendFlags.add(cmd, true)
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+}
+
+// addPictures adds what concerns pictures of any kind.
+func (f *evalFlags) addPictures(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.strict, "strict", false, "end at the first thing that is amiss, such as a broken picture, instead of naming and counting it")
+	resizeFlag(cmd, &f.mode)
+	resize := cmd.Flags().Lookup("resize")
+	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
+}
+
+// judged is what every report of a judged model begins with.
+type judged struct {
+	Model     string  `json:"model"`
+	ModelHash string  `json:"model_hash"`
+	Backend   string  `json:"backend"`
+	Precision string  `json:"precision"`
+	Resize    string  `json:"resize"`
+	Seconds   float64 `json:"seconds"` // the whole took
+	Peak      int64   `json:"peak_bytes"`
+
+	Pictures   int          `json:"pictures"`   // that the figures are of
+	Unreadable []unreadable `json:"unreadable"` // pictures that they are not of
+}
+
+// unreadable is a picture that could not be read.
+type unreadable struct {
+	File  string `json:"file"`
+	Error string `json:"error"`
+}
+
+// judge runs a model on pictures and texts and gathers what is amiss. One goroutine at a time.
+type judge struct {
+	flags  *evalFlags
+	opened *openedModel
+	stderr io.Writer
+	bar    *progress
+	begun  time.Time
+	report judged
+}
+
+// begin opens the model; nothing is loaded yet. The caller closes the judge.
+func (f *evalFlags) begin(cmd *cobra.Command) (*judge, error) {
+	opened, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	if !cmd.Flags().Changed("resize") {
+		f.mode = opened.spec.Resize
+	}
+	if err := texttower.Check(opened.dir, opened.manifest); err != nil {
+		return nil, err
+	}
+	return &judge{flags: f, opened: opened, stderr: cmd.ErrOrStderr(), bar: newProgress(cmd.ErrOrStderr(), false), begun: time.Now(), report: judged{
+		Model: opened.manifest.Name, ModelHash: opened.manifest.ModelHash, Resize: f.mode.String(), Unreadable: []unreadable{},
+	}}, nil
+}
+
+// amiss tells of something that the figures suffer from. With --strict it ends the command.
+func (j *judge) amiss(format string, args ...any) error {
+	if j.flags.strict {
+		return fmt.Errorf(format, args...)
+	}
+	j.bar.abandon()
+	fmt.Fprintf(j.stderr, "note: "+format+"\n", args...)
+	return nil
+}
+
+// pictures encodes files one after the other. Those that cannot be read are told of and left out.
+func (j *judge) pictures(ctx context.Context, files []string, each func(index int, seen *seenPicture) error) (err error) {
+	graphs, err := j.flags.openEncoder(ctx, j.opened, j.stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, graphs.Close()) }()
+	if about, ok := graphs.(interface{ Describe() engine.Description }); ok {
+		d := about.Describe()
+		j.report.Backend, j.report.Precision = d.Name+" "+d.Version, d.Precision
+	}
+	const stage = "encode pictures"
+	j.bar.update(stage, 0, int64(len(files)))
+	feed := pictureFeed{size: j.opened.spec.ImageSize, mode: j.flags.mode}
+	err = feed.run(ctx, files, func(p *fedPicture) error {
+		if p.err != nil {
+			if err := j.unreadable(files[p.index], p.err); err != nil {
+				return err
+			}
+		} else {
+			ids, _, embedding, err := graphs.EncodeImage(p.image)
+			if err == nil {
+				err = each(p.index, &seenPicture{picture: p.picture, ids: ids, embedding: embedding})
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", files[p.index], err)
+			}
+			j.report.Pictures++
+		}
+		j.bar.update(stage, int64(p.index+1), int64(len(files)))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	j.bar.finish()
+	if j.report.Pictures == 0 {
+		return fmt.Errorf("none of %s could be read", plural(len(files), "picture"))
+	}
+	return nil
+}
+
+// seenPicture is a picture and what the model says of it.
+type seenPicture struct {
+	picture   *picture
+	ids       []int32
+	embedding []float32 // not normalised
+}
+
+// toldUnreadable is how many broken pictures are named on the way; the report has all of them.
+const toldUnreadable = 10
+
+func (j *judge) unreadable(file string, err error) error {
+	j.report.Unreadable = append(j.report.Unreadable, unreadable{file, err.Error()})
+	switch n := len(j.report.Unreadable); {
+	case n <= toldUnreadable || j.flags.strict:
+		return j.amiss("%w", err)
+	case n == toldUnreadable+1:
+		return j.amiss("more pictures cannot be read; --json names them all")
+	}
+	return nil
+}
+
+// texts opens the text tower for as long as do runs, so that its memory is free again before pictures are encoded.
+func (j *judge) texts(ctx context.Context, do func(texttower.Embedder) error) (err error) {
+	tower, err := j.flags.openTexts(j.opened, j.stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tower.Close()) }()
+	return do(tower)
+}
+
+// textsAtOnce is how many texts are embedded between two steps of the bar.
+const textsAtOnce = 64
+
+// eachText embeds texts, each a row.
+func (j *judge) eachText(ctx context.Context, tower texttower.Embedder, texts []string) (*eval.Vectors, error) {
+	rows := eval.NewVectors(len(texts), j.opened.spec.EmbeddingDim)
+	const stage = "embed texts"
+	j.bar.update(stage, 0, int64(len(texts)))
+	for from := 0; from < len(texts); from += textsAtOnce {
+		to := min(from+textsAtOnce, len(texts))
+		embeddings, err := tower.Embed(ctx, texts[from:to])
+		if err != nil {
+			return nil, err
+		}
+		for i, embedding := range embeddings {
+			if err := rows.Set(from+i, embedding); err != nil {
+				return nil, fmt.Errorf("text %q: %w", texts[from+i], err)
+			}
+		}
+		j.bar.update(stage, int64(to), int64(len(texts)))
+	}
+	j.bar.finish()
+	return rows, nil
+}
+
+// ensembles embeds lists of prompts, each list a row: the mean of its directions.
+func (j *judge) ensembles(ctx context.Context, tower texttower.Embedder, prompts [][]string) (*eval.Vectors, error) {
+	rows := eval.NewVectors(len(prompts), j.opened.spec.EmbeddingDim)
+	total, done := 0, 0
+	for _, list := range prompts {
+		total += len(list)
+	}
+	const stage = "embed texts"
+	j.bar.update(stage, 0, int64(total))
+	for i, list := range prompts {
+		embeddings, err := tower.Embed(ctx, list)
+		if err != nil {
+			return nil, err
+		}
+		if err := rows.Set(i, embeddings...); err != nil {
+			return nil, fmt.Errorf("prompts of %q: %w", list[0], err)
+		}
+		done += len(list)
+		j.bar.update(stage, int64(done), int64(total))
+	}
+	j.bar.finish()
+	return rows, nil
+}
+
+// finish fills in what is known at the end.
+func (j *judge) finish() judged {
+	j.report.Seconds, j.report.Peak = time.Since(j.begun).Seconds(), peakMemory()
+	return j.report
+}
+
+// print writes what every report begins with.
+func (r *judged) print(out io.Writer, what string) {
+	fmt.Fprintf(out, "%s (%s), %s on %s, resize %s\n%s", r.Model, short(r.ModelHash), r.Precision, r.Backend, r.Resize, what)
+	if n := len(r.Unreadable); n > 0 {
+		fmt.Fprintf(out, "; %s could not be read and %s left out", plural(n, "more picture"), choose(n == 1, "is", "are"))
+	}
+	fmt.Fprintf(out, "\ntook %s, peak memory %s\n\n", round(time.Duration(r.Seconds*float64(time.Second))), byteSize(r.Peak))
+}
+
+// readList reads a file, what it is being a flag's name, for example.
+func readList[T any](what, path string, read func(io.Reader) (T, error)) (T, error) {
+	var none T
+	file, err := os.Open(path)
+	if err != nil {
+		return none, fmt.Errorf("read %s: %w", what, err)
+	}
+	defer file.Close()
+	list, err := read(file)
+	if err != nil {
+		return none, fmt.Errorf("read %s: %s: %w", what, path, err)
+	}
+	return list, nil
+}
