@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // Compiled is a set ready to score: a direction for each label. It never changes and serves any number of goroutines.
@@ -21,7 +22,7 @@ type Compiled struct {
 type limits struct {
 	reach float32 // appears at it
 	keep  float32 // fades below it
-	hold  int64   // ns
+	hold  time.Duration
 }
 
 // Compile makes a set ready to score. The set must be valid; embeddings has what the text tower made of each of its Texts,
@@ -61,7 +62,7 @@ func Compile(s *Set, embeddings map[string][]float32, scale, bias float64) (*Com
 			return nil, fmt.Errorf("compile label %s: %w", quote(l.Name), err)
 		}
 		c.directions = append(c.directions, direction...)
-		c.limits = append(c.limits, limits{float32(l.Threshold), float32(l.Threshold - l.Hysteresis), l.Hold.Nanoseconds()})
+		c.limits = append(c.limits, limits{float32(l.Threshold), float32(l.Threshold - l.Hysteresis), l.Hold})
 	}
 	c.directions = c.directions[:cap(c.directions)]
 	return c, nil

@@ -3,7 +3,6 @@ package labels
 import (
 	"errors"
 	"fmt"
-	"math"
 )
 
 // Point is a place in the captured frame, as fractions of its width and height: (0, 0) is the upper left corner, (1, 1) the
@@ -40,17 +39,7 @@ type Region struct {
 // Rect is a rectangular region: its upper left corner, width and height, as fractions of the frame. Validate refuses it if
 // one of the latter is not positive.
 func Rect(name string, x, y, width, height float64) Region {
-	far := func(near, length float64) float64 {
-		if !(length > 0) {
-			return near
-		}
-		// 0.7 + 0.3 and the like may miss 1 by their last digit.
-		if v := near + length; math.Abs(v-1) > 1e-9 {
-			return v
-		}
-		return 1
-	}
-	right, bottom := far(x, width), far(y, height)
+	right, bottom := x+max(width, 0), y+max(height, 0)
 	return Region{name, []Point{{x, y}, {right, y}, {right, bottom}, {x, bottom}}}
 }
 
@@ -63,7 +52,7 @@ func (r Region) Validate() error {
 		return fmt.Errorf("region %s: %d corners: 3 to %d are possible", quote(r.Name), n, MaxPoints)
 	}
 	var errs []error
-	inside := func(v float64) bool { return v >= 0 && v <= 1 }
+	inside := func(v float64) bool { return v >= -rounding && v <= 1+rounding }
 	for i, p := range r.Polygon {
 		if !inside(p.X) || !inside(p.Y) {
 			errs = append(errs, fmt.Errorf("region %s: corner %d is %v: both must be between 0 and 1, as fractions of the frame", quote(r.Name), i+1, p))
@@ -144,7 +133,8 @@ func (r Region) Mask(dst []float32, grid Grid, frame Size, window Window) (cells
 }
 
 const (
-	half = 0.5 - 1e-9 // less what rounding takes from a cell that is halved exactly
+	rounding = 1e-9           // 0.7 + 0.3 and the like may miss 1 by their last digit
+	half     = 0.5 - rounding // so that a cell halved exactly is in
 
 	// leastVisible is the part of a cell below which it counts as padding.
 	leastVisible = 1e-6

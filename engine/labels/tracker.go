@@ -50,8 +50,7 @@ type Tracker struct {
 	states []presence
 	events []Event
 
-	last  Moment        // of the newest frame whose time is known
-	clock time.Duration // time that passed since the first frame; only grows
+	last Moment // of the newest frame whose time is known
 }
 
 // presence is the state of one label.
@@ -62,7 +61,15 @@ type presence struct {
 	score   float32
 	peak    float32
 
-	appearedAt, fadingAt time.Duration // by the tracker's clock
+	// Time that passed since it appeared, and since it began to fade. They are sums of what passed from frame to frame and
+	// no differences of two clock readings, which a clock that was set between them would spoil.
+	presentFor, fadingFor time.Duration
+}
+
+// pass lets time pass for a label.
+func (p *presence) pass(d time.Duration) {
+	p.presentFor += min(d, math.MaxInt64-p.presentFor)
+	p.fadingFor += min(d, math.MaxInt64-p.fadingFor)
 }
 
 // NewTracker follows the labels of c, none of which is present yet.
@@ -76,10 +83,11 @@ func (t *Tracker) Update(scores []Score, at Moment) []Event {
 	if len(scores) != len(t.states) {
 		panic(fmt.Sprintf("labels: tracker of %d labels updated with %d scores", len(t.states), len(scores)))
 	}
-	t.advance(at)
+	passed := t.advance(at)
 	t.events = t.events[:0]
 	for i := range scores {
 		s, p, l := scores[i].Score, &t.states[i], &t.set.limits[i]
+		p.pass(passed)
 		if scores[i].Broken || s != s {
 			continue
 		}
@@ -96,19 +104,19 @@ func (t *Tracker) Update(scores []Score, at Moment) []Event {
 			continue
 		}
 		if !p.fading {
-			p.fading, p.fadingAt = true, t.clock
+			p.fading, p.fadingFor = true, 0
 		}
-		if (t.clock - p.fadingAt).Nanoseconds() >= l.hold {
+		if p.fadingFor >= l.hold {
 			t.leave(i, at, ReasonScore)
 		}
 	}
 	return t.events
 }
 
-// advance moves the tracker's clock by what passed since the frame before.
-func (t *Tracker) advance(at Moment) {
+// advance takes the time of a frame and returns what passed since the one before, at least 0.
+func (t *Tracker) advance(at Moment) time.Duration {
 	if !at.known() {
-		return
+		return 0
 	}
 	var passed int64
 	if at.Mono != 0 && t.last.Mono != 0 {
@@ -116,16 +124,14 @@ func (t *Tracker) advance(at Moment) {
 	} else if at.Wall != 0 && t.last.Wall != 0 {
 		passed = at.Wall - t.last.Wall
 	}
-	if passed > 0 {
-		t.clock += min(time.Duration(passed), math.MaxInt64-t.clock)
-	}
 	t.last = at
+	return time.Duration(max(passed, 0))
 }
 
 func (t *Tracker) appear(i int, at Moment) {
 	p := &t.states[i]
 	p.present, p.fading = true, false
-	p.since, p.appearedAt, p.peak = at, t.clock, p.score
+	p.since, p.presentFor, p.peak = at, 0, p.score
 	t.events = append(t.events, Event{Label: i, Appeared: true, At: at, Since: at, Score: p.score, Peak: p.peak, Reason: ReasonScore})
 }
 
@@ -133,7 +139,7 @@ func (t *Tracker) leave(i int, at Moment, reason Reason) {
 	p := &t.states[i]
 	p.present, p.fading = false, false
 	t.events = append(t.events, Event{
-		Label: i, At: at, Since: p.since, Score: p.score, Peak: p.peak, Duration: t.clock - p.appearedAt, Reason: reason,
+		Label: i, At: at, Since: p.since, Score: p.score, Peak: p.peak, Duration: p.presentFor, Reason: reason,
 	})
 }
 
@@ -148,13 +154,13 @@ func (t *Tracker) Present(i int) (since int64, ok bool) {
 // Finish makes every label that is present go, for a reason other than its score; the events are those of Update. The
 // tracker can be used on, nothing is present then. An unknown moment stands for that of the last Update.
 func (t *Tracker) Finish(at Moment, reason Reason) []Event {
-	if at.known() {
-		t.advance(at)
-	} else {
+	passed := t.advance(at)
+	if !at.known() {
 		at = t.last
 	}
 	t.events = t.events[:0]
 	for i := range t.states {
+		t.states[i].pass(passed)
 		if t.states[i].present {
 			t.leave(i, at, reason)
 		}
