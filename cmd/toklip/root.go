@@ -36,7 +36,7 @@ The first result needs no GPU, no camera and no account:
 		}
 	}
 	add("daemon", newRunCommand(), newWatchCommand(), newConfigCommand())
-	add("tools", newEncodeCommand(), newDecodeCommand(), newPreprocessCommand(), newModelCommand(), newEngineCommand(), newEvalCommand(), newBenchCommand())
+	add("tools", newEncodeCommand(), newDecodeCommand(), newTextCommand(), newLabelCommand(), newPreprocessCommand(), newModelCommand(), newEngineCommand(), newEvalCommand(), newBenchCommand())
 	add("machine", newDoctorCommand(), newVersionCommand())
 	root.AddCommand(exitCodesTopic())
 	root.InitDefaultHelpCmd()

@@ -14,7 +14,7 @@ import (
 // ChildOptions are those of [NewChild].
 type ChildOptions struct {
 	Options
-	Idle  time.Duration // how long the process stays after its last text; 0: 30 s
+	Idle  time.Duration // how long the process stays after its last text; 0: it ends right then
 	Queue int           // how many calls may wait while one runs; 0: 16
 	// Stall is how long the process may take to load the tower, and then for each text, before it counts as hanging; 0: 5 min.
 	Stall time.Duration
@@ -57,9 +57,6 @@ func NewChild(opts ChildOptions) (*Child, error) {
 	c := &Child{idle: opts.Idle, stall: opts.Stall, done: make(chan struct{})}
 	if err := c.init(opts.Options); err != nil {
 		return nil, err
-	}
-	if c.idle <= 0 {
-		c.idle = 30 * time.Second
 	}
 	if c.stall <= 0 {
 		c.stall = 5 * time.Minute
