@@ -5,9 +5,6 @@
 Besides reconstruction (with chroma weighted, since PSNR alone is content with grey), two auxiliary heads that are thrown
 away afterwards ask the quantised latents which class and which colour of object covers each cell: a codebook trained on
 reconstruction alone spends its entries on walls and light, and carries too little of what the labels need.
-
-Two processes of one thread each train on half a batch and add their gradients up: on two cores that is 1.4 times as fast
-as one process of two threads, which wait for each other in every operator.
 """
 
 import argparse
@@ -19,15 +16,14 @@ import time
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 
 import data
+import parallel
 import scene as scenes
 import vqnet
 
-WORKERS = 2
 BATCH = 16  # of a worker
 DECODED = 6  # of these; the rest trains the encoder through the heads alone, at a third of the cost
 WARM = 150  # steps without quantisation
@@ -123,21 +119,6 @@ def kmeans(x, k, steps=12):
     return c
 
 
-def gather(x):
-    """The rows of all workers."""
-    parts = [torch.empty_like(x) for _ in range(WORKERS)]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
-
-
-def average_gradients(params):
-    flat = torch.cat([q.grad.flatten() for q in params])
-    dist.all_reduce(flat)
-    flat /= WORKERS
-    for q, g in zip(params, flat.split([q.numel() for q in params])):
-        q.grad.copy_(g.view_as(q))
-
-
 class RunningCodebook:
     """Moves entries to the running mean of the latents they stand for; revives those nobody uses."""
 
@@ -160,7 +141,7 @@ class RunningCodebook:
     def revive(self, flat, below=0.02):
         dead = (self.count < below).nonzero().flatten()
         if len(dead):
-            flat = gather(flat)
+            flat = parallel.gather(flat)
             new = flat[torch.randperm(len(flat))[: len(dead)]]
             dist.broadcast(new, 0)
             dead = dead[: len(new)]
@@ -199,14 +180,8 @@ def evaluate(net, heads, d, count=400):
     return {"psnr": round(float(np.mean(psnr)), 2), "chroma": round(err / grey, 3), "used": len(used), **r}
 
 
-def save(path, state):
-    torch.save(state, path + ".part")
-    os.replace(path + ".part", path)
-
-
 def worker(rank, a):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{a.work}/rendezvous", rank=rank, world_size=WORKERS)
+    parallel.join(rank, a.work)
     path = f"{a.work}/vq.pt"
     torch.manual_seed(a.seed)
     train, val = data.load(f"{a.work}/data/train*.npz"), data.load(f"{a.work}/data/val.npz")
@@ -251,7 +226,7 @@ def worker(rank, a):
                 latents = latents[-40:] + [flat]
             else:
                 if book is None:
-                    centres = kmeans(gather(torch.cat(latents)), vqnet.CODES)
+                    centres = kmeans(parallel.gather(torch.cat(latents)), vqnet.CODES)
                     dist.broadcast(centres, 0)
                     net.quantize.embedding.weight.data = centres
                     book = RunningCodebook(net.quantize)
@@ -268,7 +243,7 @@ def worker(rank, a):
         loss = li + 0.25 * lh + 0.3 * commit
         opt.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(params)
+        parallel.average_gradients(params)
         nn.utils.clip_grad_norm_(params, 1.0)
         opt.step()
         revived = 0
@@ -289,13 +264,12 @@ def worker(rank, a):
             print("val", json.dumps(log[-1]), flush=True)
             evaluated = last = time.time()
         if chief and (time.time() - saved > 120 or done):
-            save(path, {"net": net.state_dict(), "heads": heads.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log,
+            parallel.save(path, {"net": net.state_dict(), "heads": heads.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log,
                         "count": book.count if book else None, "total": book.total if book else None})
             saved = time.time()
         if done:
             break
-    dist.barrier()
-    dist.destroy_process_group()
+    parallel.leave()
 
 
 def main():
@@ -304,10 +278,7 @@ def main():
     p.add_argument("--minutes", type=float, required=True, help="of training; the learning rate falls towards nothing at their end")
     p.add_argument("--seed", type=int, default=11)
     a = p.parse_args()
-    a.work = os.path.abspath(a.work)
-    if os.path.exists(f"{a.work}/rendezvous"):
-        os.remove(f"{a.work}/rendezvous")
-    mp.spawn(worker, (a,), nprocs=WORKERS)
+    parallel.spawn(worker, a)
 
 
 if __name__ == "__main__":

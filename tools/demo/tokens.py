@@ -1,0 +1,82 @@
+"""Encodes all rendered frames to tokens, once.
+
+    python tokens.py WORK
+
+WORK/tokens.npz: train uint16 [K, 2N, 64] (K passes: as rendered, then with the light, blur and noise of a camera; mirrored
+frames behind the others), val uint16 [N, 64].
+"""
+
+import argparse
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import data
+import parallel
+import vqnet
+
+PASSES = 2
+
+
+def disturb(x, rng):
+    """Light, blur and noise of a camera on images in [-1, 1]."""
+    gain = torch.from_numpy(rng.uniform(0.92, 1.06, (len(x), 1, 1, 1)).astype(np.float32))
+    mix = torch.from_numpy(rng.uniform(0, 0.7, (len(x), 1, 1, 1)).astype(np.float32))
+    x = (x + 1) * gain - 1
+    x = x * (1 - mix) + F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) * mix
+    return x + torch.randn(x.shape) * float(rng.uniform(0, 0.02))
+
+
+@torch.no_grad()
+def encode(net, images, rng=None, mirror=False, bf16=True):
+    out = []
+    for i in range(0, len(images), 32):
+        x = torch.from_numpy(np.ascontiguousarray(images[i : i + 32, :, ::-1] if mirror else images[i : i + 32]))
+        x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
+        if rng is not None:
+            x = disturb(x, rng)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            out.append(net.ids(x.contiguous(memory_format=torch.channels_last)).flatten(1).numpy().astype(np.uint16))
+    return np.concatenate(out)
+
+
+def load_tokenizer(work):
+    net = vqnet.Tokenizer()
+    net.load_state_dict(torch.load(f"{work}/vq.pt", weights_only=False)["net"])
+    return net.eval().to(memory_format=torch.channels_last)
+
+
+def worker(rank, a):
+    """Each worker encodes its half of the frames."""
+    torch.set_num_threads(1)
+    torch.manual_seed(rank)
+    net = load_tokenizer(a.work)
+    images = np.array_split(data.load(f"{a.work}/data/train*.npz")["image"], parallel.WORKERS)[rank]
+    rng = np.random.default_rng([31, rank])
+    out = []
+    for n in range(PASSES):
+        for mirror in (False, True):
+            out.append(encode(net, images, rng if n else None, mirror))
+            print(f"worker {rank}: pass {n}, mirrored {mirror}", flush=True)
+    np.savez(f"{a.work}/tokens{rank}.npz", *out)
+    if rank == 0:
+        np.savez(f"{a.work}/tokens_val.npz", val=encode(net, data.load(f"{a.work}/data/val.npz")["image"], bf16=False))
+
+
+def load(work):
+    """train [PASSES, 2N, 64] and val [N, 64]."""
+    parts = [np.load(f"{work}/tokens{r}.npz") for r in range(parallel.WORKERS)]
+    runs = [np.concatenate([p[f"arr_{i}"] for p in parts]) for i in range(2 * PASSES)]
+    train = np.stack([np.concatenate(runs[2 * n : 2 * n + 2]) for n in range(PASSES)])
+    return train, np.load(f"{work}/tokens_val.npz")["val"]
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("work")
+    parallel.spawn(worker, p.parse_args())
+
+
+if __name__ == "__main__":
+    main()
