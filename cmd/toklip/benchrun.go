@@ -105,7 +105,7 @@ func benchmark(ctx context.Context, opened *openedModel, subject *benchSubject, 
 			return nil, err
 		}
 		b.cameras = append(b.cameras, slot)
-		publish.add(config.Camera{Name: name, Publish: []string{"tokens", "embedding"}})
+		publish.add(config.Camera{Name: name, Publish: []string{"tokens", "embedding"}}, nil)
 	}
 	for i := range benchPictures {
 		b.pictures = append(b.pictures, benchPicture(opts.width, opts.height, uint64(i)))

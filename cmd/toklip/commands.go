@@ -25,6 +25,11 @@ func (d *daemon) registerCommands() {
 			d.log.Error("registering a command failed", "verb", verb, "error", err) // a mistake of ours
 		}
 	}
+	for verb, handler := range d.labelCommands() {
+		if err := d.client.HandleLong(verb, handler); err != nil {
+			d.log.Error("registering a command failed", "verb", verb, "error", err)
+		}
+	}
 }
 
 // ping answers with the time and the run of the daemon.

@@ -17,7 +17,9 @@ import (
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/capture"
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/labelling"
 	"github.com/toklip/toklip/cmd/toklip/tensorrt"
+	"github.com/toklip/toklip/cmd/toklip/texttower"
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/model"
@@ -31,6 +33,7 @@ const cpuBatch = 1
 // daemon is one running node. Its parts are built in the order of the fields and end in the reverse order.
 type daemon struct {
 	cfg     config.Config
+	source  configSource // of cfg; its zero value is never read again
 	log     *slog.Logger
 	node    string
 	bootID  string
@@ -41,11 +44,14 @@ type daemon struct {
 	client      *mqtt.Client
 	model       *openedModel
 	accelerator *accelerator
+	texts       *texttower.Child // nil for a model that cannot embed texts
+	labels      *labelling.Labelling
 	pipeline    *engine.Pipeline
 	cameras     []*camera
 	publish     *publisher
 
 	reviewing sync.Mutex // one review at a time, so that an older finding never replaces a newer one
+	informing sync.Mutex // the same of the birth document
 
 	mu        sync.Mutex
 	state     api.State
@@ -212,6 +218,7 @@ func (d *daemon) serve(ctx context.Context) error {
 			d.log.Warn("the backend was not closed in order", "error", err)
 		}
 	}()
+	defer d.closeLabels()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -226,6 +233,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	group.Go(func() error { return d.pipeline.Run(ctx) })
 	group.Go(func() error { return d.report(ctx) })
+	group.Go(func() error { return d.labels.Run(ctx) })
+	group.Go(func() error { return d.reloads(ctx) })
 	group.Go(func() error { return d.accelerator.serve(ctx, d.pipeline) })
 	d.review()
 	d.log.Info("ready", "cameras", len(d.cameras), "backend", d.pipeline.Describe().Name, "precision", d.pipeline.Describe().Precision)
@@ -248,7 +257,8 @@ func (d *daemon) load(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.assemble(backend); err != nil {
+	if err := d.assemble(ctx, backend); err != nil {
+		d.closeLabels()
 		return errors.Join(err, d.accelerator.close())
 	}
 	return d.client.SetInfo(d.info())
@@ -274,8 +284,11 @@ func openDaemonModel(cfg config.Config) (*openedModel, error) {
 	return translate(cfg.Model.Path, manifest, precision)
 }
 
-// assemble makes the pipeline and one camera after the other.
-func (d *daemon) assemble(backend engine.Backend) (err error) {
+// assemble makes the pipeline and one camera after the other. All of it ends with ctx.
+func (d *daemon) assemble(ctx context.Context, backend engine.Backend) (err error) {
+	if err := d.newLabels(); err != nil {
+		return err
+	}
 	d.publish = newPublisher(d.client, d.log, d.header())
 	d.pipeline, err = engine.New(engine.Config{
 		Backend: backend, Sink: d.publish, MaxBatch: d.cfg.Engine.MaxBatch,
@@ -286,12 +299,12 @@ func (d *daemon) assemble(backend engine.Backend) (err error) {
 		return err
 	}
 	for _, cfg := range d.cfg.Cameras {
-		c, err := d.newCamera(cfg)
+		c, err := d.newCamera(ctx, cfg)
 		if err != nil {
 			return fmt.Errorf("camera %s: %w", cfg.Name, err)
 		}
 		d.cameras = append(d.cameras, c)
-		d.publish.add(c.cfg)
+		d.publish.add(c.cfg, d.labels.Camera(c.cfg.Name))
 	}
 	d.mu.Lock()
 	d.assembled = true
@@ -299,7 +312,7 @@ func (d *daemon) assemble(backend engine.Backend) (err error) {
 	return nil
 }
 
-func (d *daemon) newCamera(cfg config.Camera) (*camera, error) {
+func (d *daemon) newCamera(ctx context.Context, cfg config.Camera) (*camera, error) {
 	source, err := capture.ParseSource(cfg.Source)
 	if err != nil {
 		return nil, err
@@ -312,8 +325,11 @@ func (d *daemon) newCamera(cfg config.Camera) (*camera, error) {
 	c.capture, err = capture.New(capture.Options{
 		Name: cfg.Name, Source: source, Node: d.node, Version: version, WorkerPath: d.cfg.Capture.Worker,
 		Slots: heldFrames + 2, OpenTimeout: d.cfg.Capture.OpenTimeout.Std(), FrameTimeout: d.cfg.Capture.StallTimeout.Std(),
-		Logger:   d.log.With("part", "capture"),
-		OnStatus: func(capture.Status) { d.review() },
+		Logger: d.log.With("part", "capture"),
+		OnStatus: func(s capture.Status) {
+			followCamera(ctx, d.labels.Camera(cfg.Name), s)
+			d.review()
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -3,10 +3,12 @@ package main
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/api/toklipv1"
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/labelling"
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/mqtt"
@@ -28,7 +30,8 @@ type publishing struct {
 	window preprocess.Geometry // that header.Window was computed for
 	frame  mqtt.Frame
 
-	tokens, embedding, features bool // which are published
+	tokens, embedding, features bool              // which are published
+	labels                      *labelling.Camera // nil: frames are not scored
 
 	// Guarded by publisher.mu.
 	sequence    uint64
@@ -37,9 +40,9 @@ type publishing struct {
 }
 
 // stageTimes are the distributions of how long results spent where.
-type stageTimes struct{ age, wait, queue, preprocess, tokenize, encode, total engine.Histogram }
+type stageTimes struct{ age, wait, queue, preprocess, tokenize, encode, label, total engine.Histogram }
 
-func (s *stageTimes) add(r *engine.Result) {
+func (s *stageTimes) add(r *engine.Result, label time.Duration) {
 	s.age.Add(r.Age)
 	s.wait.Add(r.Stages.Wait)
 	s.queue.Add(r.Stages.Queue)
@@ -48,6 +51,9 @@ func (s *stageTimes) add(r *engine.Result) {
 	if r.Stages.Encode > 0 { // it ran
 		s.encode.Add(r.Stages.Encode)
 	}
+	if label > 0 { // there are some
+		s.label.Add(label)
+	}
 	s.total.Add(r.Stages.Total)
 }
 
@@ -55,7 +61,7 @@ func (s *stageTimes) add(r *engine.Result) {
 func (s *stageTimes) spreads() map[string]api.Spread {
 	return map[string]api.Spread{
 		"age": spread(&s.age), "wait": spread(&s.wait), "queue": spread(&s.queue), "preprocess": spread(&s.preprocess),
-		"tokenize": spread(&s.tokenize), "encode": spread(&s.encode), "total": spread(&s.total),
+		"tokenize": spread(&s.tokenize), "encode": spread(&s.encode), "label": spread(&s.label), "total": spread(&s.total),
 	}
 }
 
@@ -67,9 +73,9 @@ func newPublisher(client *mqtt.Client, log *slog.Logger, common *toklipv1.Header
 	return &publisher{client: client, log: log, common: common, cameras: map[string]*publishing{}}
 }
 
-// add makes the publisher know a camera, before its first frame.
-func (p *publisher) add(cfg config.Camera) {
-	to := &publishing{tokens: cfg.Publishes("tokens"), embedding: cfg.Publishes("embedding"), features: cfg.Publishes("features")}
+// add makes the publisher know a camera, before its first frame. labels may be nil.
+func (p *publisher) add(cfg config.Camera, labels *labelling.Camera) {
+	to := &publishing{tokens: cfg.Publishes("tokens"), embedding: cfg.Publishes("embedding"), features: cfg.Publishes("features"), labels: labels}
 	api.CopyHeader(&to.header, p.common)
 	to.header.Camera, to.header.FrameId = cfg.Name, cfg.OpticalFrame()
 	to.header.Stages, to.header.Drops, to.header.Window = new(toklipv1.Stages), new(toklipv1.Drops), new(toklipv1.Window)
@@ -86,15 +92,11 @@ func (p *publisher) Deliver(r *engine.Result) {
 		p.mu.Unlock()
 		return
 	}
-	to.sequence = r.Sequence
-	to.cells += uint64(len(r.IDs))
-	to.hits += uint64(r.Changed.Count())
-	to.stages.add(r)
 	p.mu.Unlock()
 
 	to.describe(r)
 	f := &to.frame
-	*f = mqtt.Frame{Header: &to.header, Rows: r.Model.Rows, Cols: r.Model.Cols, Codebook: r.Model.Codebook, Owner: r}
+	*f = mqtt.Frame{Header: &to.header, Rows: r.Model.Rows, Cols: r.Model.Cols, Codebook: r.Model.Codebook}
 	if to.tokens {
 		f.Tokens, f.Changed = r.IDs, r.Changed
 	}
@@ -104,10 +106,29 @@ func (p *publisher) Deliver(r *engine.Result) {
 	if to.features {
 		f.Features = r.Features
 	}
-	r.Retain() // PublishFrame releases it
+	to.own(f, r) // PublishFrame releases it
+
+	p.mu.Lock()
+	to.sequence = r.Sequence
+	to.cells += uint64(len(r.IDs))
+	to.hits += uint64(r.Changed.Count())
+	to.stages.add(r, time.Duration(to.header.Stages.LabelNs))
+	p.mu.Unlock()
 	if err := p.client.PublishFrame(f); err != nil {
 		p.log.Error("publishing a frame failed", "camera", r.Camera, "error", err)
 	}
+}
+
+// own adds the labels of the frame and makes somebody its owner who holds the result: the labels, where there are some.
+func (to *publishing) own(f *mqtt.Frame, r *engine.Result) {
+	if to.labels != nil {
+		if scored := to.labels.Score(r, &to.header); scored != nil {
+			f.Labels, f.LabelsUnchanged, f.Owner = scored.Labels, !scored.Due, scored
+			return
+		}
+	}
+	r.Retain()
+	f.Owner = r
 }
 
 // describe fills the header with what the result says of its frame.

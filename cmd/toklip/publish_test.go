@@ -20,8 +20,8 @@ func TestIntervalOfACamera(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPublisher(client, slog.New(slog.DiscardHandler), &toklipv1.Header{Node: "porch"})
-	p.add(config.Camera{Name: "fast", Publish: []string{"tokens"}})
-	p.add(config.Camera{Name: "slow", Publish: []string{"tokens"}})
+	p.add(config.Camera{Name: "fast", Publish: []string{"tokens"}}, nil)
+	p.add(config.Camera{Name: "slow", Publish: []string{"tokens"}}, nil)
 	model := &engine.Model{Rows: 2, Cols: 2, Codebook: 16, ImageSize: 8}
 	deliver := func(camera string, sequence uint64, changed uint64, took time.Duration) {
 		batch := engine.NewBatch(model)

@@ -38,7 +38,17 @@ func (d *daemon) info() api.Info {
 			MaxFPS: c.cfg.MaxFPS, Publish: c.cfg.Publish, FrameID: c.cfg.OpticalFrame(),
 		})
 	}
+	d.labels.Describe(&info)
 	return info
+}
+
+// publishInfo publishes the birth document again.
+func (d *daemon) publishInfo() {
+	d.informing.Lock()
+	defer d.informing.Unlock()
+	if err := d.client.SetInfo(d.info()); err != nil {
+		d.log.Error("publishing the birth document failed", "error", err)
+	}
 }
 
 // header is what the headers of all messages of this run share.
@@ -93,9 +103,7 @@ func (d *daemon) backendFailed(err error) {
 
 // backendChanged tells that another backend serves.
 func (d *daemon) backendChanged() {
-	if err := d.client.SetInfo(d.info()); err != nil {
-		d.log.Error("publishing the birth document failed", "error", err)
-	}
+	d.publishInfo()
 	d.judgeState()
 }
 
@@ -143,6 +151,11 @@ func (d *daemon) deriveState() {
 	if d.accelerator != nil {
 		var trouble string
 		if building, trouble = d.accelerator.condition(); trouble != "" && building == nil {
+			troubles = append(troubles, trouble)
+		}
+	}
+	if d.labels != nil {
+		if trouble := d.labels.Condition(); trouble != "" {
 			troubles = append(troubles, trouble)
 		}
 	}
@@ -241,10 +254,11 @@ func (d *daemon) metrics(m, before *engine.Metrics, now time.Time, interval, cpu
 		}
 		changed, sequence, stages := d.publish.interval(c.cfg.Name)
 		results := cm.Results - earlier.Results
+		sent := d.client.CameraStats(c.cfg.Name)
 		one := api.CameraMetrics{
 			FPS: float64(results) / interval.Seconds(), CaptureFPS: float64(cm.Offered-earlier.Offered) / interval.Seconds(),
 			Sequence: sequence, ChangedShare: changed, Stages: stages,
-			Drops: allDrops(status, cm.Drops, d.client.CameraStats(c.cfg.Name)),
+			Drops: allDrops(status, cm.Drops, sent), Regions: d.regionMetrics(c.cfg.Name, sent),
 		}
 		if results > 0 {
 			one.ReusedShare = float64(cm.Reused-earlier.Reused) / float64(results)

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +22,7 @@ func newRunCommand() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `Takes frames from the configured cameras through the model and publishes tokens and embeddings over MQTT, until SIGINT or SIGTERM.
 It then ends within 5 seconds: the state "stopping" and the availability "offline" are published, and the exit code is 0.
+SIGHUP has labels and regions of the configuration read again while frames flow; what else has changed in it needs a restart.
 
 --demo needs nothing else: an embedded broker on 127.0.0.1:1883, a bundled clip as camera, and a synthetic model, made at the first
 start (its tokens carry no meaning). What arrives over MQTT is shown in the terminal.`,
@@ -32,17 +36,12 @@ start (its tokens carry no meaning). What arrives over MQTT is shown in the term
 			if demo {
 				return runDemo(cmd.Context(), demoOptions{listen: listen, quiet: quiet, in: cmd.InOrStdin(), out: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr()})
 			}
-			cfg, err := config.Load(file)
+			read := func() (config.Config, error) { return readConfig(file, listen) }
+			cfg, err := read()
 			if err != nil {
 				return err
 			}
-			if listen != "" {
-				cfg.MQTT.Listen = listen
-			}
-			if len(cfg.Cameras) == 0 {
-				return &config.Error{File: file, Problems: []config.Problem{{Text: "no camera: add a [[camera]] table (configs/reference.toml shows one)"}}}
-			}
-			return runDaemon(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
+			return runConfigured(cmd.Context(), cfg, read, newLogger(cfg.Log, cmd.ErrOrStderr()))
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "TOML `file`; configs/reference.toml lists every key")
@@ -51,6 +50,34 @@ start (its tokens carry no meaning). What arrives over MQTT is shown in the term
 	cmd.Flags().BoolVar(&quiet, "no-watch", false, "with --demo: do not show what arrives, only log")
 	_ = cmd.MarkFlagFilename("config", "toml")
 	return cmd
+}
+
+// readConfig reads the configuration of a daemon.
+func readConfig(file, listen string) (config.Config, error) {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return config.Config{}, err
+	}
+	if listen != "" {
+		cfg.MQTT.Listen = listen
+	}
+	if len(cfg.Cameras) == 0 {
+		return config.Config{}, &config.Error{File: file, Problems: []config.Problem{{Text: "no camera: add a [[camera]] table (configs/reference.toml shows one)"}}}
+	}
+	return cfg, nil
+}
+
+// runConfigured runs one daemon until ctx ends, whose configuration is read again at SIGHUP.
+func runConfigured(ctx context.Context, cfg config.Config, read func() (config.Config, error), log *slog.Logger) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	d, err := newDaemon(cfg, log)
+	if err != nil {
+		return err
+	}
+	d.source = configSource{read: read, reload: hangup}
+	return d.run(ctx)
 }
 
 // runDaemon runs one daemon until ctx ends.

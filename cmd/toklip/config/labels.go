@@ -61,7 +61,7 @@ func defaultLabels() Labels {
 		Publish: "every", MinChange: 0.05,
 		Threshold: labels.DefaultThreshold, Hysteresis: labels.DefaultHysteresis, Hold: Duration(labels.DefaultHold),
 		Templates: labels.DefaultTemplates(), Set: []string{},
-		TextIdle:  Duration(30 * time.Second), Regions: LabelRegions{MaxFPS: 5},
+		TextIdle: Duration(30 * time.Second), Regions: LabelRegions{MaxFPS: 5},
 	}
 }
 
