@@ -10,7 +10,7 @@ func newEvalCommand() *cobra.Command {
 Text embeddings are cached on disk, so that a second run does not load the text tower.`,
 		Example: `  toklip eval zeroshot ILSVRC2012/val --model models/toklip-s-256 --classes imagenet.txt --templates openai80.txt
   toklip eval retrieval --model models/toklip-s-256 --captions coco_test.json --images coco/val2014
-  toklip eval demo demo/heldout --model ~/.cache/toklip/demo/model-v3`,
+  toklip eval demo demo/heldout`,
 	}
 	cmd.AddCommand(newZeroShotCommand(), newRetrievalCommand(), newEvalDemoCommand())
 	return cmd

@@ -39,17 +39,26 @@ type demoReport struct {
 func newEvalDemoCommand() *cobra.Command {
 	var flags evalFlags
 	cmd := &cobra.Command{
-		Use:   "demo DIR --model M",
+		Use:   "demo DIR",
 		Short: "The demo model's figures, from its held-out frames",
-		Long: `Judges the demo's model by rendered frames that it was not trained on, with the truth of what is in them (DIR/truth.json; demo/README.md tells how both were made):
+		Long: `Judges the demo's model, or another of --model, by rendered frames that it was not trained on, with the truth of what is in them (DIR/truth.json; demo/README.md tells how both were made):
 how well labels tell frames that show a thing from frames that do not (AUROC), how often a caption's frame is among the ten best (recall@10), and how
 much of a frame is left once it was turned into tokens and back. An object counts as there if it covers one pixel in a hundred; frames with
 less of it are not judged for it.`,
-		Example: `  toklip eval demo demo/heldout --model ~/.cache/toklip/demo/model-v3
-  toklip eval demo demo/heldout --model demo-model --json`,
+		Example: `  toklip eval demo demo/heldout
+  toklip eval demo demo/heldout --model my-demo-model --json`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
 			flags.strict = true // figures of a part are those of another set
+			if flags.model == "" {
+				folder, err := demoFolder()
+				if err != nil {
+					return err
+				}
+				if flags.model, err = demoModel(cmd.Context(), folder, cmd.ErrOrStderr()); err != nil {
+					return err
+				}
+			}
 			j, err := flags.begin(cmd)
 			if err != nil {
 				return err
@@ -71,6 +80,7 @@ less of it are not judged for it.`,
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().Lookup("model").Usage = "model `folder`; without: the demo's own, which is made at the first use"
 	return cmd
 }
 

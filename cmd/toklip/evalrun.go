@@ -19,6 +19,7 @@ import (
 // evalFlags are those of every command that judges a model.
 type evalFlags struct {
 	backendFlags
+	texts  textFlags
 	mode   preprocess.Mode
 	strict bool
 	json   bool
@@ -26,6 +27,7 @@ type evalFlags struct {
 
 func (f *evalFlags) add(cmd *cobra.Command) {
 	f.backendFlags.add(cmd, true)
+	f.texts.add(cmd)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 }
 
@@ -159,7 +161,7 @@ func (j *judge) unreadable(file string, err error) error {
 
 // texts opens the text tower for as long as do runs, so that its memory is free again before pictures are encoded.
 func (j *judge) texts(ctx context.Context, do func(texttower.Embedder) error) (err error) {
-	tower, err := j.flags.openTexts(j.opened, j.stderr)
+	tower, err := j.flags.texts.open(j.opened.dir, j.opened.manifest, j.flags.library, j.flags.threads, j.stderr)
 	if err != nil {
 		return err
 	}
