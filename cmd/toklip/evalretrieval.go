@@ -46,10 +46,13 @@ own captions is among the k best of all captions; of image retrieval, the share 
 
 The captions file is one of these, told apart by content:
 
-  picture<TAB>caption                                  a line each
-  {"image":"a.jpg","caption":"…" or ["…","…"]}         a line each, or an array of them; "filename" will do for "image"
-  {"images":[{"id","file_name"}],"annotations":[{"image_id","caption"}]}               COCO's annotations
-  {"images":[{"filepath","filename","split","sentences":[{"raw"}]}]}                   Karpathy's splits, with --split
+  picture<TAB>caption, a line each
+  {"image":"a.jpg","caption":"a cat"}, a line each, or an array of them;
+    "filename" will do for "image", and ["a cat","a tabby"] for a caption
+  {"images":[{"id","file_name"}],"annotations":[{"image_id","caption"}]},
+    COCO's annotations
+  {"images":[{"filepath","filename","split","sentences":[{"raw"}]}]},
+    Karpathy's splits, with --split
 
 Files are looked for in --images, or else beside the captions file. Held in memory are one embedding a picture and one a caption: of COCO's 5000 pictures
 and 25010 captions 138 MB, beside the model. Of equal scores the first in the file counts as better.
