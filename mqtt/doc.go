@@ -2,9 +2,10 @@
 //
 // A [Client] holds the node's connection to a broker. Documents ([Client.SetInfo],
 // [Client.SetState], [Client.SetCameraStatus], …) are kept and published, retained, on
-// every connect; frame messages ([Client.PublishFrame]) go out while there is a
-// connection, newest first, and are counted as dropped otherwise. Commands reach the
-// functions registered with [Client.Handle].
+// every connect; frame messages ([Client.PublishFrame], [Client.PublishRegions]) go out
+// while there is a connection, newest first, and are counted as dropped otherwise; events
+// ([Client.PublishEvent]) wait for the broker. Commands reach the functions registered with
+// [Client.Handle] and [Client.HandleLong].
 //
 //	c, err := mqtt.New(mqtt.Options{Broker: "mqtt://127.0.0.1:1883", Node: "robot-1", Logger: logger})
 //	c.Handle("ping", func(context.Context, json.RawMessage) (any, error) { return "pong", nil })
@@ -24,7 +25,8 @@
 //
 // # Queues
 //
-// One slot for each camera holds the newest result, one for each document its newest
-// text; at most 16 commands and 64 replies wait. What does not fit is dropped and
-// counted: a slow or lost broker never slows the pipeline.
+// One slot for each camera holds the newest result, another its newest regions, one for
+// each document its newest text; at most 16 quick commands, 16 long ones, 64 replies and
+// 4096 events wait. What does not fit is dropped and counted: a slow or lost broker never
+// slows the pipeline.
 package mqtt

@@ -15,8 +15,8 @@ const (
 	// maxEvents wait for the broker: a camera's whole set of 1000 labels may go at once.
 	maxEvents = 4096
 	// eventWindow is how many events are under way at a time. One after the other a distant
-	// broker's round trips would add up.
-	eventWindow = 32
+	// broker's round trips would add up; more than 100 some brokers do not allow.
+	eventWindow = 64
 )
 
 // PublishEvent hands an event over to be published with QoS 1 and returns at once;

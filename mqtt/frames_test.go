@@ -55,6 +55,175 @@ func TestDroppedFramesAreToldOf(t *testing.T) {
 	}
 }
 
+// Labels that did not change are left out, but not if others were dropped that did.
+func TestUnchangedLabels(t *testing.T) {
+	b := embedded(t, mqtt.BrokerOptions{})
+	c, _ := client(t, mqtt.Options{Broker: b.url})
+	connected(t, c)
+	labels := c.Topics().Camera("front", api.KindLabels)
+	tokens := c.Topics().Camera("front", api.KindTokens)
+	o := observe(t, b.url, labels, tokens)
+	sequence := func(payload string) uint64 {
+		var m toklipv1.Labels // the header is the same field in all messages
+		if err := proto.Unmarshal([]byte(payload), &m); err != nil {
+			t.Fatal(err)
+		}
+		return m.Header.Sequence
+	}
+	send := func(n uint64, unchanged bool) {
+		t.Helper()
+		f := frame(n, nil)
+		f.Labels, f.LabelsUnchanged = []*toklipv1.Label{{Label: "cat", Score: 0.7}}, unchanged
+		if err := c.PublishFrame(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receive := func(n uint64) {
+		t.Helper()
+		o.await(t, tokens, func(p string) bool { return sequence(p) == n })
+	}
+	send(1, false)
+	receive(1)
+	send(2, true)
+	receive(2)
+	b.stop()
+	eventually(t, "the loss is noticed", func() bool { return !c.Connected() })
+	send(3, false)
+	send(4, true)
+	before := o.all()
+	b.start()
+	connected(t, c)
+	o = observe(t, b.url, labels, tokens)
+	send(5, true)
+	receive(5)
+	send(6, true)
+	receive(6)
+	send(7, false)
+	receive(7)
+	// Labels go out after the tokens of their frame: those of 7 may still be under way.
+	o.await(t, labels, func(p string) bool { return sequence(p) == 7 })
+	var got []uint64
+	for _, m := range append(before, o.all()...) {
+		if m.topic == labels {
+			got = append(got, sequence(m.payload))
+		}
+	}
+	if !slices.Equal(got, []uint64{1, 5, 7}) {
+		t.Errorf("labels came of the frames %v, want 1, 5, 7", got)
+	}
+}
+
+// Regions have a slot of their own: frames neither wait for them nor push them out.
+func TestRegions(t *testing.T) {
+	b := embedded(t, mqtt.BrokerOptions{})
+	p := newProxy(t, strings.TrimPrefix(b.url, "mqtt://"))
+	c, _ := client(t, mqtt.Options{Broker: "mqtt://" + p.listener.Addr().String(), JSON: true})
+	var lent owner
+	send := func(sequence uint64) {
+		t.Helper()
+		lent.lent.Add(1)
+		h := frame(sequence, nil).Header
+		h.Reused = true
+		labels := []*toklipv1.Label{{Label: "cat", Score: 0.7, Present: true, SinceNs: 5, Region: "door"}, {Label: "cat", Region: "table"}}
+		if err := c.PublishRegions(h, labels, &lent); err != nil {
+			t.Fatal(err)
+		}
+		h.Sequence = 0 // ours again
+	}
+	connected(t, c)
+	topics := c.Topics()
+	o := observe(t, b.url, topics.Camera("front", api.KindRegions), topics.Camera("front", api.KindRegionsJSON), topics.Camera("front", api.KindTokens))
+	send(8)
+	var m toklipv1.Labels
+	if err := proto.Unmarshal([]byte(o.await(t, topics.Camera("front", api.KindRegions), any1).payload), &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.Header.Sequence != 8 || !m.Header.Reused || m.Header.PublishNs == 0 || m.Labels[0].Region != "door" || !m.Labels[0].Present || m.Labels[1].Region != "table" {
+		t.Errorf("regions came as %v", &m)
+	}
+	twin, err := api.ParseLabelsJSON([]byte(o.await(t, topics.Camera("front", api.KindRegionsJSON), any1).payload))
+	if err != nil || !proto.Equal(twin, &m) {
+		t.Errorf("twin of regions is %v, %v", twin, err)
+	}
+	if got := c.CameraStats("front"); got != (mqtt.CameraStats{RegionsPublished: 1}) {
+		t.Errorf("figures are %+v", got)
+	}
+
+	// A network that takes nothing: the newest regions and the newest frame wait, and a frame
+	// that comes later does not push the regions out.
+	p.stall()
+	eventually(t, "regions take the place of others", func() bool {
+		f := frame(1, &lent)
+		f.Features = make([]float32, 256*1152)
+		if err := c.PublishFrame(f); err != nil {
+			t.Fatal(err)
+		}
+		send(9)
+		return c.CameraStats("front").RegionsDropped > 0 && c.CameraStats("front").DroppedPublish > 0
+	})
+	send(10)
+	if err := c.PublishFrame(frame(10, &lent)); err != nil {
+		t.Fatal(err)
+	}
+	p.resume()
+	for _, kind := range []api.Kind{api.KindRegions, api.KindTokens} {
+		o.await(t, topics.Camera("front", kind), func(payload string) bool {
+			var m toklipv1.Labels
+			return proto.Unmarshal([]byte(payload), &m) == nil && m.Header.Sequence == 10
+		})
+	}
+	eventually(t, "all are given back", func() bool { return lent.back.Load() == lent.lent.Load() })
+
+	// Without a connection they are dropped, and given back, at once.
+	p.stall()
+	b.stop()
+	p.resume()
+	eventually(t, "the loss is noticed", func() bool { return !c.Connected() })
+	before := c.CameraStats("front")
+	send(11)
+	if got := c.CameraStats("front"); got.RegionsDropped != before.RegionsDropped+1 || got.DroppedBroker != before.DroppedBroker {
+		t.Errorf("figures are %+v, before %+v", got, before)
+	}
+	if lent.back.Load() != lent.lent.Load() {
+		t.Errorf("%d of %d given back", lent.back.Load(), lent.lent.Load())
+	}
+	for want, change := range map[string]func(h *toklipv1.Header, l *[]*toklipv1.Label){
+		"no labels":      func(_ *toklipv1.Header, l *[]*toklipv1.Label) { *l = nil },
+		`name "a b" has`: func(h *toklipv1.Header, _ *[]*toklipv1.Label) { h.Camera = "a b" },
+	} {
+		var lent owner
+		h, labels := frame(1, nil).Header, []*toklipv1.Label{{Label: "cat"}}
+		change(h, &labels)
+		if err := c.PublishRegions(h, labels, &lent); err == nil || !strings.Contains(err.Error(), want) || lent.back.Load() != 1 {
+			t.Errorf("error %v does not say %q; given back %d times", err, want, lent.back.Load())
+		}
+	}
+}
+
+// Handing a frame, its regions and an event over allocates nothing, once all has its size.
+func TestHandoverAllocatesNothing(t *testing.T) {
+	c, err := mqtt.New(mqtt.Options{Broker: "mqtt://127.0.0.1", Node: "robot-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, e := frame(1, nil), event(1)
+	f.Header.Stages, f.Header.Window = new(toklipv1.Stages), new(toklipv1.Window)
+	f.Labels = []*toklipv1.Label{{Label: "cat"}}
+	for range 4096 {
+		if err := c.PublishEvent(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := testing.AllocsPerRun(200, func() {
+		if c.PublishFrame(f) != nil || c.PublishRegions(f.Header, f.Labels, nil) != nil || c.PublishEvent(e) != nil {
+			t.Error("handing over fails")
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestFramesRefused(t *testing.T) {
 	c, err := mqtt.New(mqtt.Options{Broker: "mqtt://127.0.0.1", Node: "robot-1"})
 	if err != nil {
