@@ -227,11 +227,11 @@ def make(rng, pairs=None, corridor=None):
         things.append(t)
     material(rng, b, "floor", True)
     material(rng, b, "wall", False)
-    return Scene(write(rng, b, corridor, half_x, half_y), things, corridor, half_x, half_y)
+    return Scene(write(rng, b, half_x, half_y), things, corridor, half_x, half_y)
 
 
-def write(rng, b, corridor, half_x, half_y):
-    height = b.u(1.15, 1.4)  # half
+def write(rng, b, half_x, half_y, height=None):
+    height = height or b.u(1.15, 1.4)  # half
     thick = 0.1
     walls = "".join(
         f'<geom type="box" size="{sx:.3f} {sy:.3f} {height:.3f}" pos="{x:.3f} {y:.3f} {height:.3f}" material="wall"/>'

@@ -28,6 +28,7 @@ BATCH = 16  # of a worker
 DECODED = 6  # of these; the rest trains the encoder through the heads alone, at a third of the cost
 WARM = 150  # steps without quantisation
 RATE = 6e-4
+CELLS = 0.5  # weight of the auxiliary heads
 N_CLS, N_COL = len(scenes.CLASSES) + 1, len(scenes.COLOURS) + 1  # the last is background
 
 
@@ -240,7 +241,7 @@ def worker(rank, a):
         covered = F.interpolate((cls[:DECODED] != N_CLS - 1).float()[:, None], scale_factor=16.0)
         li = image_loss(y, clean[:DECODED], 1 + 0.6 * covered)
         lh = 0.35 * cell_loss(own.float(), cls, colour) + cell_loss(around.float(), cls, colour)
-        loss = li + 0.25 * lh + 0.3 * commit
+        loss = li + CELLS * lh + 0.3 * commit
         opt.zero_grad(set_to_none=True)
         loss.backward()
         parallel.average_gradients(params)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Makes the demo model, its clip and its held-out set from nothing: about two and a half hours on two CPU cores (with
+# bfloat16 in the CPU; several times that without). Every step resumes where it was cut off. Needs Python 3.11, ffmpeg and OSMesa
+# (apt: libosmesa6). The work is done in .cache/demo-work, results go to demo/.
+#
+# Random numbers have fixed seeds. Training ends by the clock, not by a count of steps, and two runs on different machines
+# therefore give slightly different weights.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+work=.cache/demo-work
+vq_minutes=${VQ_MINUTES:-50}
+tower_minutes=${TOWER_MINUTES:-40}
+export MUJOCO_GL=osmesa
+mkdir -p "$work/data"
+
+if [[ ! -x $work/venv/bin/python ]]; then
+	python3 -m venv "$work/venv"
+	"$work/venv/bin/pip" install --quiet -r tools/demo/requirements.txt
+fi
+python=$work/venv/bin/python
+
+render() { # file, seed, scenes, first scene
+	[[ -e $work/data/$1 ]] || "$python" tools/demo/render.py "$work/data/$1" --seed "$2" --scenes "$3" --first "$4"
+}
+echo "train: rendering 36 000 frames for training, 1000 to watch it by, 2000 held out"
+(for i in 0 2 4 6 8 10; do render "$(printf 'train%02d.npz' $i)" 1 750 $((i * 750)); done && render heldout.npz 3 500 0) &
+first=$!
+for i in 1 3 5 7 9 11; do render "$(printf 'train%02d.npz' $i)" 1 750 $((i * 750)); done
+render val.npz 2 250 0
+wait "$first"
+
+echo "train: VQ tokenizer, $vq_minutes minutes"
+"$python" tools/demo/vq.py "$work" --minutes "$vq_minutes"
+[[ -e $work/tokens_val.npz ]] || "$python" tools/demo/tokens.py "$work"
+echo "train: token encoder and text tower, $tower_minutes minutes"
+"$python" tools/demo/towers.py "$work" --minutes "$tower_minutes"
+
+"$python" tools/demo/export.py "$work" demo
+"$python" tools/demo/clip.py demo/clip.mp4 demo/clip-truth.json
+"$python" tools/demo/heldout.py write "$work" demo/heldout --frames 600 --captions 300
+"$python" tools/demo/heldout.py write "$work" "$work/heldout2000"
+"$python" tools/demo/heldout.py evaluate "$work" demo "$work/heldout2000" "$work/heldout2000.json"
+"$python" tools/demo/report.py "$work" demo/report.json
