@@ -199,14 +199,13 @@ func (c *Child) serve(ctx context.Context, s *session, r *request) (*session, er
 
 // begin starts the process.
 func (c *Child) begin() (*session, error) {
-	begun := time.Now()
 	// Its end is this type's business alone.
 	process, err := c.program.Start(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	c.pid.Store(int64(process.PID()))
-	c.Logger.Info("text process started", "pid", process.PID(), "took", time.Since(begun))
+	c.Logger.Info("text process started", "pid", process.PID())
 	if process.Unadjusted != nil {
 		c.Logger.Warn("where memory runs out the kernel may end this process instead of the text process", "error", process.Unadjusted)
 	}

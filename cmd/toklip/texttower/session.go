@@ -95,6 +95,9 @@ func (s *session) write(w *wanted, texts []int) error {
 func (s *session) read(w *wanted, texts []int, alive func()) error {
 	for _, i := range texts {
 		if !s.lines.Scan() {
+			if errors.Is(s.lines.Err(), bufio.ErrTooLong) {
+				return fmt.Errorf("it wrote a line of more than %d bytes", maxLine)
+			}
 			return cmp.Or(s.lines.Err(), io.EOF)
 		}
 		alive()
