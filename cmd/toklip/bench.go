@@ -22,6 +22,7 @@ type benchReport struct {
 	Frame     [2]int `json:"frame"` // width, height before resizing
 	Frames    int    `json:"frames"`
 	Cameras   int    `json:"cameras"`
+	Labels    int    `json:"labels"`               // that every frame is scored against
 	Device    string `json:"device,omitempty"`     // GPU, with tensorrt
 	InFlight  int    `json:"in_flight,omitempty"`  // batches under way, with tensorrt
 	CUDAGraph *bool  `json:"cuda_graph,omitempty"` // whether the last batch ran as one, with tensorrt
@@ -61,6 +62,7 @@ With --backend tensorrt the times of the GPU come from its own events, and the b
 --no-cuda-graph, --no-kernels and --in-flight show what each of these is worth.`,
 		Example: `  toklip bench --model models/toklip-s-256
   toklip bench --model models/toklip-s-256 --precision int8 --frames 20 --json
+  toklip bench --model models/toklip-s-256 --labels 20
   toklip bench --model models/toklip-s-256 --backend tensorrt
   toklip bench --model models/toklip-s-256 --backend tensorrt --no-cuda-graph`,
 		Args: args(cobra.NoArgs),
@@ -97,6 +99,7 @@ With --backend tensorrt the times of the GPU come from its own events, and the b
 	cmd.Flags().IntVar(&options.inFlight, "in-flight", 0, "with tensorrt: `number` of batches under way, 1 or 2; 0: as the daemon has it")
 	cmd.Flags().IntVar(&options.frames, "frames", options.frames, "`number` of frames of each camera to time, after two that warm up")
 	cmd.Flags().IntVar(&options.cameras, "cameras", options.cameras, "`number` of cameras whose frames come at the same time")
+	cmd.Flags().IntVar(&options.labels, "labels", 0, "score every frame against this `number` of labels and publish them; what they say is made up, since it makes no difference")
 	cmd.Flags().IntVar(&options.width, "width", options.width, "width of a frame, `pixels`")
 	cmd.Flags().IntVar(&options.height, "height", options.height, "height of a frame, `pixels`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -108,8 +111,12 @@ func (r *benchReport) print(out io.Writer) {
 	if r.Device != "" {
 		on = fmt.Sprintf("%s, %d in flight, CUDA graph: %s, kernels on the %s", r.Device, r.InFlight, choose(*r.CUDAGraph, "yes", "no"), choose(*r.Kernels, "GPU", "CPU"))
 	}
-	fmt.Fprintf(out, "%s, %s on %s, %s, %d px; %d frames of %dx%d from %s\n", r.Model, r.Precision, r.Backend, on, r.ImageSize,
-		r.Frames, r.Frame[0], r.Frame[1], plural(r.Cameras, "camera"))
+	labels := ""
+	if r.Labels > 0 {
+		labels = ", " + plural(r.Labels, "label")
+	}
+	fmt.Fprintf(out, "%s, %s on %s, %s, %d px; %d frames of %dx%d from %s%s\n", r.Model, r.Precision, r.Backend, on, r.ImageSize,
+		r.Frames, r.Frame[0], r.Frame[1], plural(r.Cameras, "camera"), labels)
 	if r.Agreement != "" {
 		fmt.Fprintf(out, "agreement with fp32: %s\n", r.Agreement)
 	}

@@ -16,7 +16,9 @@ import (
 	"github.com/toklip/toklip/api/toklipv1"
 	"github.com/toklip/toklip/capture"
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/labelling"
 	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/labels"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/mqtt"
 )
@@ -29,6 +31,8 @@ const benchPictures = 3
 
 type benchOptions struct {
 	frames, cameras, width, height int
+
+	labels int // that every frame is scored against
 
 	noGraph, noKernels bool
 	inFlight           int
@@ -43,6 +47,9 @@ func (o benchOptions) check() error {
 	case min(o.width, o.height) < 1 || max(o.width, o.height) > preprocess.MaxSourceEdge:
 		return fmt.Errorf("--width %d --height %d: each must lie between 1 and %d", o.width, o.height, preprocess.MaxSourceEdge)
 	}
+	if o.labels < 0 || o.labels > labels.MaxLabels {
+		return fmt.Errorf("--labels %d is not between 0 and %d", o.labels, labels.MaxLabels)
+	}
 	if o.inFlight < 0 || o.inFlight > 2 {
 		return fmt.Errorf("--in-flight %d is not 1 or 2, nor 0 for what the daemon has", o.inFlight)
 	}
@@ -55,10 +62,12 @@ type bench struct {
 	subject  *benchSubject
 	pipeline *engine.Pipeline
 	cameras  []*engine.Camera
+	configs  []config.Camera
+	labels   *labelling.Labelling // nil: frames are not scored
 	pictures [][]byte
 
 	results chan benchResult // one for each result of the pipeline
-	arrived chan time.Time   // one for each token message at the subscriber
+	arrived chan time.Time   // one for the last message of each result at the subscriber
 	samples map[string][]time.Duration
 	over    []float64
 	bare    []float64
@@ -69,6 +78,7 @@ type benchResult struct {
 	stages engine.Stages
 	reused bool
 	batch  int // frames that shared these stages
+	label  time.Duration
 	at     time.Time
 }
 
@@ -91,7 +101,8 @@ func benchmark(ctx context.Context, opened *openedModel, subject *benchSubject, 
 	b.pipeline, err = engine.New(engine.Config{Backend: backend, Sink: engine.SinkFunc(func(r *engine.Result) {
 		at := time.Now() // before the message leaves: it may arrive before Deliver returns
 		publish.Deliver(r)
-		b.results <- benchResult{stages: r.Stages, reused: r.Reused, batch: r.Batch, at: at}
+		label := time.Duration(publish.cameras[r.Camera].header.Stages.LabelNs)
+		b.results <- benchResult{stages: r.Stages, reused: r.Reused, batch: r.Batch, label: label, at: at}
 	})})
 	if err != nil {
 		broker.Close()
@@ -105,7 +116,17 @@ func benchmark(ctx context.Context, opened *openedModel, subject *benchSubject, 
 			return nil, err
 		}
 		b.cameras = append(b.cameras, slot)
-		publish.add(config.Camera{Name: name, Publish: []string{"tokens", "embedding"}}, nil)
+		b.configs = append(b.configs, config.Camera{Name: name, Publish: []string{"tokens", "embedding"}})
+	}
+	if opts.labels > 0 {
+		b.labels = benchLabels(opened, opts.labels, b.configs, client)
+	}
+	for _, camera := range b.configs {
+		var labels *labelling.Camera
+		if b.labels != nil {
+			labels = b.labels.Camera(camera.Name)
+		}
+		publish.add(camera, labels)
 	}
 	for i := range benchPictures {
 		b.pictures = append(b.pictures, benchPicture(opts.width, opts.height, uint64(i)))
@@ -117,9 +138,12 @@ func benchmark(ctx context.Context, opened *openedModel, subject *benchSubject, 
 	group.Go(func() error { return broker.Run(running) })
 	group.Go(func() error { return client.Run(running) })
 	group.Go(func() error { return b.pipeline.Run(running) })
+	if b.labels != nil {
+		group.Go(func() error { return b.labels.Run(running) })
+	}
 	report := &benchReport{
 		Model: opened.manifest.Name, Backend: backend.Describe().Name + " " + backend.Describe().Version, Precision: backend.Describe().Precision,
-		Threads: subject.threads, ImageSize: opened.spec.ImageSize, Frame: [2]int{opts.width, opts.height}, Frames: opts.frames, Cameras: opts.cameras,
+		Threads: subject.threads, ImageSize: opened.spec.ImageSize, Frame: [2]int{opts.width, opts.height}, Frames: opts.frames, Cameras: opts.cameras, Labels: opts.labels,
 		Weights: subject.weights,
 	}
 	subject.describe(report)
@@ -127,7 +151,11 @@ func benchmark(ctx context.Context, opened *openedModel, subject *benchSubject, 
 		defer cancel()
 		return b.measure(running, broker.URL(), client, report, bar)
 	})
-	if err := group.Wait(); err != nil {
+	err = group.Wait()
+	if b.labels != nil {
+		err = errors.Join(err, b.labels.Close())
+	}
+	if err != nil {
 		return nil, err
 	}
 	return report, ctx.Err()
@@ -140,6 +168,11 @@ func (b *bench) measure(ctx context.Context, url string, client *mqtt.Client, re
 		return err
 	}
 	defer unsubscribe()
+	if b.labels != nil {
+		if err := waitUntil(ctx, func() bool { return scoringAll(b.labels, b.configs) }); err != nil {
+			return err
+		}
+	}
 	busy := time.Duration(0)
 	for round := range benchWarmUp + b.opts.frames {
 		bar.update("bench", int64(round), int64(benchWarmUp+b.opts.frames))
@@ -155,12 +188,15 @@ func (b *bench) measure(ctx context.Context, url string, client *mqtt.Client, re
 		{"preprocess", "resize and normalise, of the batch"},
 		{"tokenize", "tokenizer network and comparison with the last ids"},
 		{"encode", "token encoder network"},
+		{"label", "score every label"},
 		{"publish", "from result to the subscriber's hands: encode, broker, loopback"},
 		{"whole", "from frame to the subscriber's hands"},
 		{"overhead", "whole frame less its networks"},
 		{"bare", "both networks alone, just before each frame"},
 	} {
-		report.Stages = append(report.Stages, stage(s.name, s.what, b.samples[s.name]))
+		if s.name != "label" || b.labels != nil {
+			report.Stages = append(report.Stages, stage(s.name, s.what, b.samples[s.name]))
+		}
 	}
 	report.FPS = float64(b.opts.frames*b.opts.cameras) / busy.Seconds()
 	report.Stages = append(report.Stages, b.subject.stages()...)
@@ -170,17 +206,21 @@ func (b *bench) measure(ctx context.Context, url string, client *mqtt.Client, re
 	return nil
 }
 
-// subscribe connects an independent client that notes when token messages arrive.
+// subscribe connects an independent client that notes when the last message of each result arrives: that of labels, where there are some.
 func (b *bench) subscribe(ctx context.Context, url string, client *mqtt.Client) (func(), error) {
 	address, err := mqtt.ParseAddress(url)
 	if err != nil {
 		return nil, err
 	}
+	kind := api.KindTokens
+	if b.labels != nil {
+		kind = api.KindLabels
+	}
 	subscriber := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + address.Host).SetClientID("bench-subscriber").SetProtocolVersion(4).SetAutoReconnect(false).SetOrderMatters(false))
 	for _, wait := range []func() paho.Token{
 		subscriber.Connect,
 		func() paho.Token {
-			return subscriber.Subscribe("toklip/bench/camera/+/tokens", 0, func(paho.Client, paho.Message) { b.arrived <- time.Now() })
+			return subscriber.Subscribe("toklip/bench/camera/+/"+string(kind), 0, func(paho.Client, paho.Message) { b.arrived <- time.Now() })
 		},
 	} {
 		token := wait()
@@ -191,14 +231,23 @@ func (b *bench) subscribe(ctx context.Context, url string, client *mqtt.Client) 
 			return nil, fmt.Errorf("bench: %w", token.Error())
 		}
 	}
-	for !client.Connected() {
+	if err := waitUntil(ctx, client.Connected); err != nil {
+		subscriber.Disconnect(100)
+		return nil, err
+	}
+	return func() { subscriber.Disconnect(100) }, nil
+}
+
+// waitUntil looks until something is so.
+func waitUntil(ctx context.Context, so func() bool) error {
+	for !so() {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	return func() { subscriber.Disconnect(100) }, nil
+	return nil
 }
 
 // round times the bare networks, then one frame of every camera on its whole way.
@@ -235,6 +284,9 @@ func (b *bench) round(ctx context.Context, round int) (time.Duration, error) {
 			add("preprocess", r.stages.Preprocess)
 			add("tokenize", r.stages.Tokenize)
 			add("encode", r.stages.Encode)
+			if b.labels != nil {
+				add("label", r.label)
+			}
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
