@@ -90,7 +90,7 @@ func TestProblemsNameLineKeyAndRemedy(t *testing.T) {
 		{"password in URL", "[mqtt]\nbroker = \"mqtt://u:p@h:1883\"", "f.toml:2: mqtt.broker: a password in the URL ends up in logs"},
 		{"broker", "[mqtt]\nbroker = \"localhost\"", `f.toml:2: mqtt.broker: "localhost" is neither "embedded" nor a URL`},
 		{"no label", "[labels]\nset = [\"a\", \"\"]", "f.toml:2: labels.set: label 2: the name is empty"},
-		{"label twice", "[labels]\nset = [\"Red box\", \"red_box\"]", `f.toml:2: labels.set: label 2: "red_box" names the same as label 1, "Red box"`},
+		{"label twice", "[labels]\nset = [\"Red box\", \"red_box\"]", `f.toml:2: labels.set: label 2: name "red_box" is the same as that of label 1, "Red box"`},
 		{"label twice in tables", "[[labels.label]]\nname = \"a\"\n[[labels.label]]\nname = \"a\"", `f.toml:4: labels.label[1].name: "a" is the name of labels.label[0] already`},
 		{"label without name", "[[labels.label]]\nthreshold = 0.2", "f.toml:1: labels.label[0].name: missing"},
 		{"label's threshold", "[labels]\nset = [\"b\"]\n[[labels.label]]\nname = \"a\"\nthreshold = 1.5", "f.toml:5: labels.label[0].threshold: threshold is 1.5"},

@@ -91,7 +91,7 @@ func (a *setArgs) set(defaults config.Labels) (labels.Set, error) {
 	}
 	var set labels.Set
 	for i, text := range a.Labels {
-		label, err := parseLabel(text, defaults)
+		label, err := ParseLabel(text, defaults)
 		if err != nil {
 			return labels.Set{}, fmt.Errorf("label %d: %w", i+1, err)
 		}
@@ -100,8 +100,8 @@ func (a *setArgs) set(defaults config.Labels) (labels.Set, error) {
 	return set, set.Validate()
 }
 
-// parseLabel reads a name, whose settings are those of the configuration's label of that name if there is one, or an object.
-func parseLabel(text json.RawMessage, defaults config.Labels) (config.Label, error) {
+// ParseLabel reads a name, whose settings are those of the configuration's label of that name if there is one, or an object.
+func ParseLabel(text json.RawMessage, defaults config.Labels) (config.Label, error) {
 	var name *string
 	if json.Unmarshal(text, &name) == nil && name != nil {
 		return defaults.Named(*name), nil
