@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func open(t *testing.T, dir string, limit int64) *Cache {
@@ -199,27 +200,29 @@ func TestBound(t *testing.T) {
 // Several users at once, as several processes would be.
 func TestConcurrent(t *testing.T) {
 	dir := t.TempDir()
-	var users sync.WaitGroup
+	var users errgroup.Group
 	for user := range 4 {
-		users.Go(func() {
+		users.Go(func() error {
 			c, err := Open(dir, Options{MaxBytes: 40 * 4096})
 			if err != nil {
-				t.Error(err)
-				return
+				return err
 			}
 			for i := range 200 {
 				n := (i*7 + user) % 60
 				text := fmt.Sprint(n)
 				if got, ok := c.Get("m", text); ok && !slices.Equal(got, []float32{float32(n), 1}) {
-					t.Errorf("%s: %v", text, got)
+					return fmt.Errorf("%s: %v", text, got)
 				}
 				if err := c.Put("m", text, []float32{float32(n), 1}); err != nil {
-					t.Error(err)
+					return err
 				}
 			}
+			return nil
 		})
 	}
-	users.Wait()
+	if err := users.Wait(); err != nil {
+		t.Error(err)
+	}
 	for _, path := range files(t, open(t, dir, 0)) {
 		if strings.HasPrefix(filepath.Base(path), temporary) {
 			t.Errorf("left behind: %s", path)

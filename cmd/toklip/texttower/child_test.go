@@ -10,10 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const forever = time.Hour
@@ -241,16 +242,19 @@ func TestQueue(t *testing.T) {
 // Calls that ask for the same at the same time have it computed once.
 func TestTogether(t *testing.T) {
 	s := newStage(t, ChildOptions{Options: Options{Cache: cacheOf(t)}, Idle: forever})
-	var calls sync.WaitGroup
+	var calls errgroup.Group
 	for range 8 {
-		calls.Go(func() {
+		calls.Go(func() error {
 			got, err := s.Embed(t.Context(), []string{"a", "b"})
-			if err != nil || !slices.Equal(got[1], fakeEmbedding("b")) {
-				t.Errorf("%v, %v", got, err)
+			if err == nil && !slices.Equal(got[1], fakeEmbedding("b")) {
+				err = fmt.Errorf("got %v", got)
 			}
+			return err
 		})
 	}
-	calls.Wait()
+	if err := calls.Wait(); err != nil {
+		t.Error(err)
+	}
 	if got := s.computed.Load(); got != 2 {
 		t.Errorf("%d computed, want 2", got)
 	}
@@ -322,7 +326,7 @@ func TestClose(t *testing.T) {
 // More texts than pipes hold, in both directions.
 func TestMany(t *testing.T) {
 	s := newStage(t, ChildOptions{Idle: forever})
-	texts := make([]string, 5000)
+	texts := make([]string, 2000)
 	for i := range texts {
 		texts[i] = fmt.Sprintf("number %d %s", i, strings.Repeat("x", 200))
 	}

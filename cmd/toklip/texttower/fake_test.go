@@ -22,6 +22,7 @@ import (
 
 	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/model/textcache"
+	"github.com/toklip/toklip/trt/trttest"
 )
 
 // partsFile, in the environment, makes this test binary play `toklip text --json`. The file it names has the parts to play, a line
@@ -146,7 +147,7 @@ func newStage(t *testing.T, opts ChildOptions, parts ...string) *stage {
 	opts.Dir, opts.Manifest = "models/fake", fakeManifest()
 	opts.Computing = func(n int) { s.computed.Add(int64(n)) }
 	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		opts.Logger = trttest.Logger(t, slog.LevelInfo)
 	}
 	child, err := NewChild(opts)
 	if err != nil {
