@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/cmd/toklip/texttower"
 	"github.com/toklip/toklip/engine/labels"
 	"github.com/toklip/toklip/engine/preprocess"
@@ -90,7 +91,7 @@ of what it saw as a whole, not what it would make of that part as a picture.`,
 	resize := cmd.Flags().Lookup("resize")
 	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
 	cmd.Flags().StringSliceVar(&l.names, "labels", nil, "`names` of labels with commas between them; one that has a comma stands in double quotes")
-	cmd.Flags().StringVar(&l.file, "labels-file", "", "`file` of labels: one a line, or a JSON array of names and {\"label\",\"prompts\",\"templates\"}")
+	cmd.Flags().StringVar(&l.file, "labels-file", "", "`file` of labels: one a line, or a JSON array as labels/set takes it")
 	cmd.Flags().StringArrayVar(&l.templates, "template", nil, "`text` in which {} stands for the label; may be repeated")
 	cmd.Flags().StringArrayVar(&l.regions, "region", nil, "`NAME=X,Y,WIDTH,HEIGHT` in fractions of the picture: scores for this part of it too; may be repeated")
 	cmd.Flags().StringVar(&l.heatmap, "heatmap", "", "add scores around each token for this one of the `labels`")
@@ -155,11 +156,11 @@ func (l *labelCommand) set() (*labels.Set, error) {
 	if len(templates) == 0 {
 		templates = labels.DefaultTemplates()
 	}
+	defaults := config.Default().Labels
+	defaults.Templates = templates
 	set := new(labels.Set)
 	for _, name := range l.names {
-		label := labels.Named(strings.TrimSpace(name))
-		label.Prompts, label.Templates = nil, templates
-		set.Labels = append(set.Labels, label)
+		set.Labels = append(set.Labels, defaults.Resolve(defaults.Named(strings.TrimSpace(name))))
 	}
 	if l.file != "" {
 		list, err := readLabels(l.file, templates)

@@ -3,20 +3,21 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/labelling"
 	"github.com/toklip/toklip/engine/labels"
 )
 
 // maxLabelsFile bounds what is read of a file of labels: far more than a set may have.
 const maxLabelsFile = 4 << 20
 
-// readLabels reads a file of labels: a line each, or a JSON array of names and of objects {"label","prompts","templates"}. Labels
-// without templates of their own get those given.
+// readLabels reads a file of labels: a line each, or a JSON array as the command labels/set takes it. Labels without templates
+// of their own get those given. What it returns is not validated.
 func readLabels(path string, templates []string) ([]labels.Label, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -37,21 +38,16 @@ func readLabels(path string, templates []string) ([]labels.Label, error) {
 	return list, nil
 }
 
-// parseLabels parses what readLabels reads. What it gives is not validated.
+// parseLabels parses what readLabels reads.
 func parseLabels(content []byte, templates []string) ([]labels.Label, error) {
+	defaults := config.Default().Labels
+	defaults.Templates = templates
 	var list []labels.Label
-	add := func(l labels.Label) {
-		if len(l.Templates) == 0 {
-			l.Templates = templates
-		}
-		l.Threshold, l.Hysteresis, l.Hold = labels.DefaultThreshold, labels.DefaultHysteresis, labels.DefaultHold
-		list = append(list, l)
-	}
-	content = bytes.TrimSpace(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")))
+	content = bytes.TrimSpace(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))) // an editor's mark of UTF-8
 	if !bytes.HasPrefix(content, []byte("[")) {
 		for line := range strings.Lines(string(content)) {
 			if line = strings.TrimSpace(line); line != "" {
-				add(labels.Label{Name: line})
+				list = append(list, defaults.Resolve(defaults.Named(line)))
 			}
 		}
 		return list, nil
@@ -61,36 +57,11 @@ func parseLabels(content []byte, templates []string) ([]labels.Label, error) {
 		return nil, err
 	}
 	for i, entry := range entries {
-		l, err := parseLabel(entry)
+		label, err := labelling.ParseLabel(entry, defaults)
 		if err != nil {
 			return nil, fmt.Errorf("label %d: %w", i+1, err)
 		}
-		add(l)
+		list = append(list, defaults.Resolve(label))
 	}
 	return list, nil
-}
-
-func parseLabel(entry []byte) (labels.Label, error) {
-	if entry[0] == '"' {
-		var name string
-		err := json.Unmarshal(entry, &name)
-		return labels.Label{Name: name}, err
-	}
-	if entry[0] != '{' {
-		return labels.Label{}, fmt.Errorf("%.60s is neither a name nor an object with \"label\"", entry)
-	}
-	var object struct {
-		Label     *string  `json:"label"`
-		Prompts   []string `json:"prompts"`
-		Templates []string `json:"templates"`
-	}
-	d := json.NewDecoder(bytes.NewReader(entry))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&object); err != nil {
-		return labels.Label{}, err
-	}
-	if object.Label == nil {
-		return labels.Label{}, errors.New(`"label" is missing`)
-	}
-	return labels.Label{Name: *object.Label, Prompts: object.Prompts, Templates: object.Templates}, nil
 }
