@@ -295,6 +295,19 @@ func TestMaskRefuses(t *testing.T) {
 	}
 }
 
+// TestTouchingIsNotSeeing: a region that ends where the window begins is outside, wherever rounding puts its edge.
+func TestTouchingIsNotSeeing(t *testing.T) {
+	mask := make([]float32, 16)
+	for sevenths := 1.0; sevenths < 7; sevenths++ {
+		for width := 300; width < 1000; width += 7 {
+			frame, window := Size{width, 400}, Window{float64(width) / 7 * sevenths, 0, 90, 400}
+			if cells, err := Rect("door", 0, 0, sevenths/7, 1).Mask(mask, Grid{4, 4}, frame, window); err == nil {
+				t.Errorf("%v of %v: %d cells, %s", window, frame, cells, draw(mask, 4))
+			}
+		}
+	}
+}
+
 func TestNeighbourhood(t *testing.T) {
 	for _, c := range []struct {
 		rows, cols, cell, radius int

@@ -108,6 +108,17 @@ func TestScoreOfItself(t *testing.T) {
 			t.Errorf("itself times %v scores %+v, want %+v", sign, s, want)
 		}
 	}
+	r := rand.New(rand.NewPCG(17, 18))
+	for range 20 {
+		v := drawn(r, 1152)
+		c, err := Compile(set, map[string][]float32{"a": v}, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := c.Score(nil, v)[0]; s.Cosine > 1 || s.Cosine < 1-1e-6 {
+			t.Errorf("cosine with itself is %v", s.Cosine)
+		}
+	}
 }
 
 // TestBroken: an embedding without direction gives finite numbers and no presence.
