@@ -124,14 +124,19 @@ func (c *Camera) finish(reason labels.Reason) {
 	}
 	c.tell(s, "", s.tracker.Finish(labels.Moment{}, reason))
 	for i, tracker := range s.regions {
-		c.tell(s, s.is.regions[i].Name, tracker.Finish(labels.Moment{}, reason))
+		c.tell(s, s.areas[i].Name, tracker.Finish(labels.Moment{}, reason))
 	}
 }
 
-// use puts another assignment into force, from the next frame on.
+// use puts another assignment into force, from the next frame on. Where it asks for the same as the one before, as a command
+// that arrives twice does, what is present stays so.
 func (c *Camera) use(is *assignment, set *labels.Compiled) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.scorer.serves(is, set) {
+		c.scorer.is = is
+		return
+	}
 	c.finish(labels.ReasonLabels)
 	c.scorer = newScorer(is, set)
 	c.regions.forget()

@@ -1,11 +1,14 @@
 package labelling
 
 import (
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const twoLabels = "[labels]\nset = [\"red\", \"blue\"]\ntemplates = [\"{}\"]\nhold = \"0s\"\n"
@@ -57,6 +60,26 @@ func TestCameraThatGoes(t *testing.T) {
 	r.Camera("left").Off(2e8) // another reason of the same state
 	r.show("left", 3, "blue").labels.Release()
 	equal(t, "events", describeAll(r.sink.told()), []string{"blue appeared score 3"})
+}
+
+// A set that is set again, by a command that arrives twice or by a reload, interrupts nothing.
+func TestTheSameSetAgain(t *testing.T) {
+	r := newRig(t, twoLabels)
+	r.run(t)
+	r.settled()
+	r.show("left", 1, "blue").labels.Release()
+	r.Reload(configuration(t, twoLabels).Labels, configuration(t, twoLabels).Cameras)
+	r.settled()
+	must[SetResult](t, r.Set, `{"labels":["red","blue"],"camera":"left"}`)
+	f := r.show("left", 2, "blue")
+	if blue := f.label("blue"); blue.SinceNs != 1e8 {
+		t.Errorf("blue: %v", blue)
+	}
+	f.labels.Release()
+	equal(t, "events", describeAll(r.sink.told()), []string{"blue appeared score 1"})
+	if got := must[map[string]any](t, r.Get, `{"camera":"left"}`)["cameras"].(map[string]CameraLabels)["left"]; got.Source != FromCommand {
+		t.Errorf("labels/get says %+v", got)
+	}
 }
 
 // At the end of the node everything present goes, and frames that still come are not scored.
@@ -136,9 +159,9 @@ func TestSetsChangeBetweenFrames(t *testing.T) {
 	note(r.configured["left"].set.Hash(), []string{"blue", "red"})
 	var ended atomic.Bool
 	lent := make(chan frame, 3)
-	var group sync.WaitGroup
+	var group errgroup.Group
 	last, hashes := uint64(0), map[string]int{}
-	group.Go(func() { // publishing gives back late
+	group.Go(func() error { // publishing gives back late
 		for f := range lent {
 			time.Sleep(10 * time.Microsecond)
 			mu.Lock()
@@ -155,19 +178,20 @@ func TestSetsChangeBetweenFrames(t *testing.T) {
 			f.labels.Release()
 			f.result.Release()
 		}
+		return nil
 	})
-	group.Go(func() { // the pipeline
+	group.Go(func() error { // the pipeline
 		defer close(lent)
 		for n := uint64(1); !ended.Load(); n++ {
 			f := r.show("left", n, "blue")
 			if f.labels == nil {
-				t.Errorf("frame %d was not scored", n)
-				return
+				return fmt.Errorf("frame %d was not scored", n)
 			}
 			lent <- f
 		}
+		return nil
 	})
-	group.Go(func() { // commands
+	group.Go(func() error { // commands
 		defer ended.Store(true)
 		for i := range 60 {
 			labels, list := `{"labels":["blue","red"]}`, []string{"blue", "red"}
@@ -176,19 +200,22 @@ func TestSetsChangeBetweenFrames(t *testing.T) {
 			}
 			a, err := parseSet([]byte(labels))
 			if err != nil {
-				t.Error(err)
-				return
+				return err
 			}
 			set, err := a.set(r.opt.Labels)
 			if err != nil {
-				t.Error(err)
-				return
+				return err
 			}
 			note(set.Hash(), list)
-			must[SetResult](t, r.Set, labels)
+			if _, err := r.Set(t.Context(), []byte(labels)); err != nil {
+				return err
+			}
 		}
+		return nil
 	})
-	group.Wait()
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	if len(hashes) < 2 || last < 300 {
 		t.Errorf("%d frames by sets %v: too few to show anything", last, hashes)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/api/toklipv1"
@@ -244,6 +245,16 @@ func (r *rig) run(t testing.TB) (stop func()) {
 func (r *rig) settled() {
 	for len(r.pending()) > 0 {
 		<-r.news
+	}
+}
+
+// until waits until the condition is the one wanted.
+func (r *rig) until(t *testing.T, want string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); r.Condition() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("condition %q, want %q", r.Condition(), want)
+		}
 	}
 }
 

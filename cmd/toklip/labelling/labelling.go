@@ -55,6 +55,8 @@ type Labelling struct {
 
 	embedded atomic.Int64 // texts that the tower ran for
 
+	shortestPause time.Duration // between attempts; tests have less patience
+
 	mu         sync.Mutex
 	defaults   config.Labels
 	configured map[string]*assignment // by camera: what the configuration says
@@ -71,7 +73,7 @@ func New(opt Options) *Labelling {
 	l := &Labelling{
 		opt: opt, log: opt.Logger,
 		wake: make(chan struct{}, 1), regionsWake: make(chan struct{}, 1), changing: make(chan struct{}, 1), tower: make(chan struct{}, 1),
-		configured: map[string]*assignment{}, wanted: map[string]*assignment{},
+		configured: map[string]*assignment{}, wanted: map[string]*assignment{}, shortestPause: shortestPause,
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
@@ -176,7 +178,7 @@ func (l *Labelling) Run(ctx context.Context) error {
 
 // settleAlways brings what is wanted into force, now and whenever that changes, and tries again what failed.
 func (l *Labelling) settleAlways(ctx context.Context) {
-	pause := shortestPause
+	pause := l.shortestPause
 	for {
 		again := l.settle(ctx)
 		if ctx.Err() != nil {
@@ -191,7 +193,7 @@ func (l *Labelling) settleAlways(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-l.wake:
-			pause = shortestPause
+			pause = l.shortestPause
 		case <-retry:
 		}
 	}

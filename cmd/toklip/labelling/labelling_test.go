@@ -2,78 +2,64 @@ package labelling
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/toklip/toklip/api"
+	"github.com/toklip/toklip/capture/capturetest"
 	"github.com/toklip/toklip/cmd/toklip/texttower"
 )
 
 // While the tower embeds, and after it failed, frames flow without labels and the condition says why; it is tried again.
 func TestTowerThatFailsAtFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, twoLabels)
-		hold := make(chan struct{})
-		r.texts.behave(errTower, hold)
-		stop := r.run(t)
-		synctest.Wait()
-		if got := r.Condition(); got != "labels: the text tower is embedding 2 texts, cameras are served without the new labels meanwhile" {
-			t.Errorf("while it embeds: %q", got)
-		}
-		if f := r.show("left", 1, "blue"); f.labels != nil {
-			t.Error("labels before they were embedded")
-		}
-		close(hold)
-		synctest.Wait()
-		if got := r.Condition(); got != "labels: "+errTower.Error() {
-			t.Errorf("after it failed: %q", got)
-		}
-		time.Sleep(shortestPause + 2*shortestPause)
-		synctest.Wait()
-		if calls := r.texts.made(); calls != 3 {
-			t.Errorf("%d attempts, want the first, one after %v, one after %v more", calls, shortestPause, 2*shortestPause)
-		}
-		r.texts.behave(nil, nil)
-		time.Sleep(4 * shortestPause)
-		synctest.Wait()
-		if got := r.Condition(); got != "" {
-			t.Errorf("in the end: %q", got)
-		}
-		if f := r.show("left", 2, "blue"); f.labels == nil {
-			t.Error("no labels in the end")
-		}
-		stop()
-	})
+	r := newRig(t, twoLabels)
+	hold := make(chan struct{})
+	r.texts.behave(errTower, hold)
+	r.shortestPause = time.Millisecond
+	r.run(t)
+	r.until(t, "labels: the text tower is embedding 2 texts, cameras are served without the new labels meanwhile")
+	if f := r.show("left", 1, "blue"); f.labels != nil {
+		t.Error("labels before they were embedded")
+	}
+	close(hold)
+	r.until(t, "labels: "+errTower.Error())
+	for r.texts.made() < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	r.texts.behave(nil, nil)
+	r.until(t, "")
+	if f := r.show("left", 2, "blue"); f.labels == nil {
+		t.Error("no labels in the end")
+	}
 }
 
-// A model that cannot embed texts is asked once. Sets without labels are no trouble for it.
+// A model that cannot embed texts is not asked again. Sets without labels are no trouble for it.
 func TestModelWithoutTower(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, twoLabels+"[[camera]]\nname = \"left\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"right\"\nsource = \"test://pattern\"\nlabels = []\n")
-		r.opt.Texts, r.opt.NoTexts = nil, errors.Join(texttower.ErrNoTower)
-		r.again()
-		stop := r.run(t)
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if got := r.Condition(); got != "labels: "+texttower.ErrNoTower.Error() {
-			t.Errorf("condition %q", got)
-		}
-		if _, err := r.Set(t.Context(), []byte(`{"labels":["red"]}`)); !errors.Is(err, texttower.ErrNoTower) {
-			t.Errorf("labels/set: %v", err)
-		}
-		if _, err := r.Score(t.Context(), []byte(`{"text":"red"}`)); !errors.Is(err, texttower.ErrNoTower) {
-			t.Errorf("score: %v", err)
-		}
-		got := must[SetResult](t, r.Set, `{"labels":[]}`)
-		if got.LabelSet != "" || got.Labels != 0 || r.Condition() != "" {
-			t.Errorf("no labels: %+v, condition %q", got, r.Condition())
-		}
-		stop()
-	})
+	r := newRig(t, twoLabels+"[[camera]]\nname = \"left\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"right\"\nsource = \"test://pattern\"\nlabels = []\n")
+	log := new(capturetest.Output)
+	r.opt.Texts, r.opt.NoTexts, r.opt.Logger = nil, errors.Join(texttower.ErrNoTower), slog.New(slog.NewTextHandler(log, nil))
+	r.again()
+	r.shortestPause = time.Millisecond
+	r.run(t)
+	r.until(t, "labels: "+texttower.ErrNoTower.Error())
+	time.Sleep(20 * time.Millisecond)
+	if n := strings.Count(log.String(), "labels are not in use"); n != 1 {
+		t.Errorf("tried %d times, once is enough:\n%s", n, log)
+	}
+	if _, err := r.Set(t.Context(), []byte(`{"labels":["red"]}`)); !errors.Is(err, texttower.ErrNoTower) {
+		t.Errorf("labels/set: %v", err)
+	}
+	if _, err := r.Score(t.Context(), []byte(`{"text":"red"}`)); !errors.Is(err, texttower.ErrNoTower) {
+		t.Errorf("score: %v", err)
+	}
+	got := must[SetResult](t, r.Set, `{"labels":[]}`)
+	if got.LabelSet != "" || got.Labels != 0 || r.Condition() != "" {
+		t.Errorf("no labels: %+v, condition %q", got, r.Condition())
+	}
 }
 
 // A reload replaces what commands have set; until the new texts are embedded the old labels serve.

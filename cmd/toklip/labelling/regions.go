@@ -110,7 +110,7 @@ func (w *regionWork) mask() {
 	}
 	w.masked, w.at = s, at
 	w.masks, w.seen, w.unseen = w.masks[:0], w.seen[:0], nil
-	for i, region := range s.is.regions {
+	for i, region := range s.areas {
 		from := len(w.masks)
 		w.masks = append(w.masks, make([]float32, at.grid.Cells())...)
 		if _, err := region.Mask(w.masks[from:], at.grid, at.frame, at.window); err != nil {
@@ -141,7 +141,7 @@ func (w *regionWork) publish(embeddings []float32) error {
 		return nil
 	}
 	for k, i := range w.seen {
-		region, tracker := s.is.regions[i].Name, s.regions[i]
+		region, tracker := s.areas[i].Name, s.regions[i]
 		if r.CaptureMono > c.offAt {
 			c.tell(s, region, tracker.Update(scores(k), moment(r)))
 		}

@@ -114,22 +114,14 @@ func TestRegionsThatCannotBeScored(t *testing.T) {
 	r.pool.err = errors.New("out of memory")
 	r.run(t)
 	r.settled()
-	until := func(want string) {
-		t.Helper()
-		for end := time.Now().Add(10 * time.Second); r.Condition() != want; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("condition %q, want %q", r.Condition(), want)
-			}
-		}
-	}
 	r.show("left", 1, "blue").labels.Release()
-	until("regions of camera left: out of memory")
+	r.until(t, "regions of camera left: out of memory")
 	r.Labelling.pool.mu.Lock()
 	r.pool.err = nil
 	r.Labelling.pool.mu.Unlock()
 	r.show("left", 2, "blue").labels.Release()
 	<-r.sink.regions
-	until("")
+	r.until(t, "")
 
 	r = newRig(t, regionsConfig)
 	r.opt.OpenPool = func() (Pool, error) { return nil, errors.New("the folder was made by an older toklip") }
@@ -141,7 +133,7 @@ func TestRegionsThatCannotBeScored(t *testing.T) {
 			t.Error("frames are not scored")
 		}
 	}
-	until("regions of camera left: the folder was made by an older toklip")
+	r.until(t, "regions of camera left: the folder was made by an older toklip")
 }
 
 // A heat map says where: the neighbours of the cell that shows something see it too.

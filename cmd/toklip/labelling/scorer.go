@@ -1,6 +1,8 @@
 package labelling
 
 import (
+	"slices"
+
 	"github.com/toklip/toklip/api/toklipv1"
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/labels"
@@ -22,25 +24,26 @@ type assignment struct {
 	regions []labels.Region
 }
 
-// scorer is an assignment in force, guarded by its camera's mutex but for what never changes: is and set.
+// scorer is a set and regions in force. The first block never changes, the rest is guarded by its camera's mutex.
 type scorer struct {
-	is  *assignment
-	set *labels.Compiled
+	set   *labels.Compiled
+	areas []labels.Region
 
+	is        *assignment
 	tracker   *labels.Tracker
 	scores    []labels.Score
 	order     []int
-	published []labels.Score // of the last frame whose labels were due
-	frames    frames
+	published []labels.Score    // of the last frame whose labels were due
+	regions   []*labels.Tracker // one for each of areas
 
-	regions  []*labels.Tracker // one for each of is.regions
-	messages frames            // of all regions of a frame
+	frames   frames // messages of a frame, and of all its regions
+	messages frames
 }
 
 func newScorer(is *assignment, set *labels.Compiled) *scorer {
 	n := set.Len()
 	s := &scorer{
-		is: is, set: set, tracker: labels.NewTracker(set),
+		set: set, areas: is.regions, is: is, tracker: labels.NewTracker(set),
 		scores: make([]labels.Score, 0, n), order: make([]int, 0, n), published: make([]labels.Score, 0, n),
 		frames: frames{labels: n}, messages: frames{labels: n * len(is.regions)},
 	}
@@ -48,6 +51,13 @@ func newScorer(is *assignment, set *labels.Compiled) *scorer {
 		s.regions = append(s.regions, labels.NewTracker(set))
 	}
 	return s
+}
+
+// serves reports whether the scorer does what another assignment asks for.
+func (s *scorer) serves(is *assignment, set *labels.Compiled) bool {
+	return s != nil && s.set.Hash() == set.Hash() && slices.EqualFunc(s.areas, is.regions, func(a, b labels.Region) bool {
+		return a.Name == b.Name && slices.Equal(a.Polygon, b.Polygon)
+	})
 }
 
 // fits reports whether the result can be scored.

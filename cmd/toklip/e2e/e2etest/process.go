@@ -75,6 +75,9 @@ func Start(t *testing.T, env []string, name string, args ...string) *Process {
 	return p
 }
 
+// Lines are those of standard output that nobody has read yet.
+func (p *Process) Lines() <-chan string { return p.lines }
+
 // Line waits for the next line of standard output.
 func (p *Process) Line(t *testing.T) string {
 	t.Helper()
