@@ -8,12 +8,10 @@ import (
 	"github.com/toklip/toklip/api/toklipv1"
 )
 
-// mostCells is the largest grid that is drawn; mostLabels and mostIDs what is kept of
-// the rest.
+// mostCells is the largest grid that is drawn, mostIDs what is kept of a larger one.
 const (
-	mostCells  = 64 * 64
-	mostLabels = 4
-	mostIDs    = 32
+	mostCells = 64 * 64
+	mostIDs   = 32
 )
 
 // camera is what is known of a camera.
@@ -39,8 +37,9 @@ type camera struct {
 
 	grid      gridState
 	embedding *embeddingView
-	labels    []labelView
-	tokensB   int // bytes of the last tokens message
+	labels    labelState
+	event     *eventView // the last one
+	tokensB   int        // bytes of the last tokens message
 }
 
 // frameSample is what a window remembers of a frame.
@@ -75,6 +74,11 @@ func (c *camera) feed(e *event) {
 		}
 		return
 	}
+	if m, ok := e.body.(*api.LabelEvent); ok {
+		c.traffic.add(e.at, len(e.payload))
+		c.event = newEventView(m, e.at)
+		return
+	}
 	h := e.header()
 	if h == nil {
 		return // calibration, broken
@@ -90,7 +94,7 @@ func (c *camera) feed(e *event) {
 	case *embedding:
 		c.embedding = &embeddingView{Dim: int(m.Dim), Type: dtypeText(m.Dtype), Norm: m.norm, Normalized: m.Normalized}
 	case *toklipv1.Labels:
-		c.labels = labelViews(m)
+		c.labels.show(m, e.of.Kind, e.at)
 	}
 }
 
@@ -140,6 +144,7 @@ func (c *camera) frame(e *event, h *toklipv1.Header) (newest bool) {
 	c.window.add(e.at, sample)
 	c.addShare(e)
 	if seq == c.last {
+		c.labels.follow(h.LabelSet)
 		c.header = newHeaderView(h)
 		if d := h.Drops; d != nil {
 			c.drops = api.Drops{

@@ -170,8 +170,8 @@ func (t *theme) facts(c *cameraView, room int) []string {
 		}
 		row("embedding", fmt.Sprintf("%d %s", e.Dim, e.Type), "norm "+normText(e.Norm), norm)
 	}
-	if len(c.Labels) > 0 {
-		wide("labels", labelsText(c.Labels, max(8, room-labelWidth)), t.plain, 1)
+	for _, line := range t.labelRows(c, room-labelWidth) {
+		out = append(out, t.label.Render(pad(ansi.Truncate(line[0], labelWidth-1, "…"), labelWidth))+line[1])
 	}
 	h := &c.Header
 	clock := ""

@@ -95,8 +95,8 @@ func isDocument(k api.Kind) bool {
 }
 
 // decodeBody returns a string (availability), *api.Info, *api.State, *api.Metrics,
-// *api.CameraStatus, *api.Calibration, *api.Command, *tokens, *embedding,
-// *toklipv1.Labels or *toklipv1.Features.
+// *api.CameraStatus, *api.Calibration, *api.LabelEvent, *api.Command, *tokens,
+// *embedding, *toklipv1.Labels or *toklipv1.Features.
 func decodeBody(kind api.Kind, payload []byte) (any, error) {
 	switch kind {
 	case api.KindAvailability:
@@ -115,6 +115,8 @@ func decodeBody(kind api.Kind, payload []byte) (any, error) {
 		return document(payload, new(api.CameraStatus))
 	case api.KindCalibration:
 		return document(payload, new(api.Calibration))
+	case api.KindEvent:
+		return api.ParseLabelEvent(payload)
 	case api.KindCommand:
 		c, err := api.ParseCommand(payload)
 		return &c, err
@@ -142,10 +144,10 @@ func decodeBody(kind api.Kind, payload []byte) (any, error) {
 			return nil, err
 		}
 		return newEmbedding(m)
-	case api.KindLabels, api.KindLabelsJSON:
+	case api.KindLabels, api.KindLabelsJSON, api.KindRegions, api.KindRegionsJSON:
 		m := new(toklipv1.Labels)
 		var err error
-		if kind == api.KindLabels {
+		if kind == api.KindLabels || kind == api.KindRegions {
 			err = proto.Unmarshal(payload, m)
 		} else {
 			m, err = api.ParseLabelsJSON(payload)

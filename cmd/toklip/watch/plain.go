@@ -112,7 +112,14 @@ func plainBody(e *event) []string {
 		add("norm %.4g", m.norm)
 		add("%s", vectorText(m.vector, 4))
 	case *toklipv1.Labels:
-		add("%s", labelsText(labelViews(m), 80))
+		if e.of.Kind == api.KindRegions || e.of.Kind == api.KindRegionsJSON {
+			add("%s", regionsText(regionViews(m), 80))
+		} else {
+			add("%s", labelsText(labelViews(m), 80))
+		}
+	case *api.LabelEvent:
+		add("#%d", m.Sequence)
+		out = append(out, eventWords(m)...)
 	case *toklipv1.Features:
 		add("%d x %d %s", m.Rows, m.Dim, dtypeText(m.Dtype))
 	}

@@ -159,6 +159,8 @@ func (t *theme) helpLines() []string {
 		{"gaps", "numbers missing in the sequence of frames"},
 		{"lost on the way", "gaps that no drop counted by the node explains"},
 		{"dropped", "what the node dropped since it started, by cause"},
+		{"labels", "the best scores, 0 to 1; ● present, and for how long"},
+		{"in …", "the best label in that region of the frame"},
 	}
 	out := make([]string, 0, len(rows))
 	for _, r := range rows {

@@ -44,8 +44,17 @@ func scene(t testing.TB) snapshot {
 		h.Keyframe, h.Reused = i%150 == 0, i%9 == 0
 		put(st, front.topic(api.KindTokens), front.tokens(h, front.change(i%256, (i*7)%256, (i*13+5)%256)), at)
 		put(st, front.topic(api.KindEmbedding), front.embedding(h, true), at)
-		labels := &toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "a person at a door", Score: 0.913}, {Label: "an empty hall", Score: 0.08}}}
+		labels := &toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{
+			{Label: "a person at a door", Score: 0.913, Present: true, SinceNs: start.UnixNano()}, {Label: "an empty hall", Score: 0.08}}}
 		put(st, front.topic(api.KindLabels), front.marshal(labels), at)
+		if i%6 == 0 {
+			labels.Labels = []*toklipv1.Label{{Label: "a person at a door", Score: 0.64, Region: "door"}, {Label: "an empty hall", Score: 0.4, Region: "door"}}
+			put(st, front.topic(api.KindRegions), front.marshal(labels), at)
+		}
+		if i == 800 {
+			put(st, front.topic(api.KindEvent), []byte(`{"boot_id":"b1","camera":"front","sequence":1800,"label":"a red box","region":"door","event":"gone",
+				"reason":"score","duration_ns":4200000000,"score":0.12,"peak":0.97}`), at)
+		}
 		if i < 500 {
 			put(st, rear.topic(api.KindTokens), rear.tokens(rear.header(seq, at.Add(-age), at), rear.change(i%256)), at)
 		}

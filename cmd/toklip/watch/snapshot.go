@@ -81,11 +81,6 @@ type embeddingView struct {
 	Normalized bool
 }
 
-type labelView struct {
-	Label string
-	Score float64
-}
-
 type otherView struct {
 	Topic, Text, Reason string
 	Count               int
@@ -112,6 +107,8 @@ type cameraView struct {
 	Header      headerView
 	Embedding   *embeddingView
 	Labels      []labelView
+	Regions     []regionView
+	Event       *eventView // the last one
 	History     [historySeconds]uint16
 	Grid        gridView
 	HasRate     bool
@@ -171,8 +168,9 @@ func (c *camera) snapshot(now time.Time) cameraView {
 	v := cameraView{
 		Name: c.name, Status: c.status, Frames: c.frames, Sequence: c.last,
 		Gaps: c.gaps, Lost: c.lost(), Drops: c.drops, TokensBytes: c.tokensB,
-		Header: c.header, Embedding: c.embedding, Labels: c.labels, History: c.history.count,
+		Header: c.header, Embedding: c.embedding, Event: c.event, History: c.history.count,
 	}
+	v.Labels, v.Regions = c.labels.aged(c.lastFrame)
 	if c.frames > 0 {
 		v.Idle = now.Sub(c.lastFrame)
 	}
@@ -298,22 +296,6 @@ func newHeaderView(h *toklipv1.Header) headerView {
 		v.Encode, v.Total = time.Duration(s.EncodeNs), time.Duration(s.TotalNs)
 	}
 	return v
-}
-
-func labelViews(m *toklipv1.Labels) []labelView {
-	out := make([]labelView, 0, min(len(m.Labels), mostLabels))
-	for _, l := range m.Labels[:min(len(m.Labels), mostLabels)] {
-		out = append(out, labelView{clean(l.GetLabel(), 24), float64(l.GetScore())})
-	}
-	return out
-}
-
-func labelsText(labels []labelView, width int) string {
-	parts := make([]string, len(labels))
-	for i, l := range labels {
-		parts[i] = fmt.Sprintf("%s %.2f", l.Label, l.Score)
-	}
-	return clean(strings.Join(parts, " · "), width)
 }
 
 // dropsText lists the causes that dropped anything, the most frequent first.

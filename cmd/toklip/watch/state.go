@@ -78,6 +78,9 @@ func (s *state) feed(e event) {
 	if h := e.header(); h != nil {
 		n.booted(h.BootId)
 	}
+	if m, ok := e.body.(*api.LabelEvent); ok {
+		n.booted(m.BootID)
+	}
 	c.feed(&e)
 }
 

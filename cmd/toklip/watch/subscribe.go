@@ -111,7 +111,8 @@ func defaultFilters(prefix string) map[string]byte {
 	}
 	filters[prefix+"/+/"+string(api.KindMetrics)] = 0
 	filters[prefix+"/+/camera/+/"+string(api.KindStatus)] = 1
-	for _, k := range []api.Kind{api.KindTokens, api.KindEmbedding, api.KindLabels} {
+	filters[prefix+"/+/camera/+/"+string(api.KindEvent)] = 1
+	for _, k := range []api.Kind{api.KindTokens, api.KindEmbedding, api.KindLabels, api.KindRegions} {
 		filters[prefix+"/+/camera/+/"+string(k)] = 0
 	}
 	return filters

@@ -165,11 +165,15 @@ func (w *watching) wait(t *testing.T) error {
 	}
 }
 
+// labelEvent is an event as a node sends it, but for what it calls the label.
+const labelEvent = `{"boot_id":"b1","camera":"front","sequence":41,"label":"box\u001b[2J","region":"hall","event":"gone","reason":"stopping",` +
+	`"label_set":"l1","at_ns":5,"since_ns":4,"duration_ns":2500000000,"score":0.25,"peak":0.75}`
+
 func TestPlainLinesFromMosquitto(t *testing.T) {
 	url := mosquitto(t)
 	publish := publisher(t, url)
 	publish("toklip/robot-7/availability", true, []byte("online"))
-	w := watchLines(t, Options{Broker: url, Count: 6})
+	w := watchLines(t, Options{Broker: url, Count: 8})
 	if !w.lines.Scan() || !strings.Contains(w.lines.Text(), "robot-7                 availability  online  6 B") {
 		t.Fatalf("retained availability: %q", w.lines.Text())
 	}
@@ -177,7 +181,9 @@ func TestPlainLinesFromMosquitto(t *testing.T) {
 	now := time.Now()
 	h := s.header(42, now.Add(-50*time.Millisecond), now)
 	h.Keyframe = true
-	labels := &toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "door\x1b[2J", Score: 0.5}}}
+	labels := &toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "door\x1b[2J", Score: 0.5}, {Label: "box", Score: 0.25, Present: true}}}
+	regions := &toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "door", Score: 0.5, Region: "hall\x1b[2J"},
+		{Label: "box", Score: 0.25, Present: true, Region: "hall\x1b[2J"}, {Label: "cup", Score: float32(math.NaN()), Region: "table"}}}
 	for _, m := range []struct {
 		kind    api.Kind
 		payload []byte
@@ -185,7 +191,9 @@ func TestPlainLinesFromMosquitto(t *testing.T) {
 	}{
 		{api.KindTokens, s.tokens(h, s.change(1, 2)), `tokens        #42  age \d+ ms  keyframe  16x16  2 changed  ids ` + idsText(s.ids, 8)},
 		{api.KindEmbedding, s.embedding(h, true), `embedding     #42  age \d+ ms  keyframe  1152 x fp16  norm 1  \[0.000 0.0`},
-		{api.KindLabels, s.marshal(labels), `labels        #42  age \d+ ms  keyframe  door·\[2J 0.50`},
+		{api.KindLabels, s.marshal(labels), `labels        #42  age \d+ ms  keyframe  ● box 0.25 · door·\[2J 0.50`},
+		{api.KindRegions, s.marshal(regions), `regions       #42  age \d+ ms  keyframe  hall·\[2J: ● box 0.25 · table: cup 0.00`},
+		{api.KindEvent, []byte(labelEvent), `event         #41  box·\[2J gone in hall  after 2.5 s  peak 0.75  stopping`},
 		{api.KindStatus, []byte(`{"status":"online","counters":{"frames":9,"drops":{"rate":2}}}`), `status        online  9 frames, 0 published, 0 restarts  dropped rate 2`},
 		{api.KindTokens, []byte("\xff\xff garbage"), `tokens        cannot be decoded: .*  10 B  ff ff 20 67`},
 	} {
@@ -258,6 +266,15 @@ func TestJSONLinesFromMosquitto(t *testing.T) {
 	publish("toklip/n/state", false, []byte("{\n \"state\": \"ready\", \"later\": [1, \"\u009b31m\"] }"))
 	if topic, message, _ := next(); topic != "toklip/n/state" || string(message) != `{"state":"ready","later":[1,"\u009b31m"]}` {
 		t.Errorf("document: %s %s", topic, message)
+	}
+	labels := &toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "cup", Score: 0.5, Present: true, SinceNs: 9, Region: "door"}}}
+	publish(s.topic(api.KindRegions), false, s.marshal(labels))
+	if topic, message, _ := next(); topic != "toklip/n/camera/c/regions" || !bytes.Contains(message, []byte(`"present":true,"since_ns":9,"region":"door"}]}`)) {
+		t.Errorf("regions: %s %s", topic, message)
+	}
+	publish(s.topic(api.KindEvent), false, []byte(labelEvent))
+	if topic, message, _ := next(); topic != "toklip/n/camera/c/event" || string(message) != labelEvent {
+		t.Errorf("event: %s %s", topic, message)
 	}
 	publish("toklip/n/availability", false, []byte("offline"))
 	if _, message, _ := next(); string(message) != `"offline"` {
@@ -437,6 +454,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(s.topic(api.KindTokens), s.tokens(h, s.change(1)))
 	f.Add(s.topic(api.KindEmbedding), s.embedding(h, true))
 	f.Add(s.topic(api.KindEmbedding), s.marshal(nan))
+	f.Add(s.topic(api.KindEvent), []byte(labelEvent))
+	f.Add(s.topic(api.KindRegions), s.marshal(&toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "x", Present: true, SinceNs: -1, Region: "\x1b"}}}))
 	f.Add(s.topic(api.KindLabels), s.marshal(&toklipv1.Labels{Header: h, Labels: []*toklipv1.Label{{Label: "\x1b[2J", Score: float32(math.Inf(1))}}}))
 	f.Add(s.topic(api.KindFeatures), s.marshal(&toklipv1.Features{Header: h}))
 	f.Add(s.topic(api.KindTokensJSON), []byte(`{"header":{"schema":1},"grid":[1,1],"tokens":[3],"changed":[0]}`))
