@@ -79,15 +79,21 @@ func (o Options) sessionOptions() (_ *ort.SessionOptions, err error) {
 	return s, nil
 }
 
-// spareMemory is for a graph that runs a few times and goes: weights stay where they are mapped instead of being packed into a
-// copy, and what runs took is given back at once.
+// spareMemory is for a graph that runs a few times and goes: weights stay where they are mapped, and what runs took is given back
+// at once.
 func spareMemory(s *ort.SessionOptions) error {
-	for _, set := range [...]func() error{
-		func() error { return s.AddSessionConfigEntry("session.disable_prepacking", "1") },
-		func() error { return s.AddSessionConfigEntry("session.use_env_allocators", "0") },
-		func() error { return s.SetCpuMemArena(false) },
-	} {
-		if err := set(); err != nil {
+	if err := s.SetCpuMemArena(false); err != nil {
+		return fmt.Errorf("set session options: %w", err)
+	}
+	return leaveWeights(s)
+}
+
+// leaveWeights leaves weights where they are mapped instead of packing them into a copy, and gives the session an arena of its
+// own, which goes with it. Without an arena glibc keeps, of a run that allocates and frees tens of megabytes hundreds of times, up
+// to ten times what is needed at once.
+func leaveWeights(s *ort.SessionOptions) error {
+	for _, entry := range [...][2]string{{"session.disable_prepacking", "1"}, {"session.use_env_allocators", "0"}} {
+		if err := s.AddSessionConfigEntry(entry[0], entry[1]); err != nil {
 			return fmt.Errorf("set session options: %w", err)
 		}
 	}

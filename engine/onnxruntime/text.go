@@ -44,7 +44,8 @@ type Text struct {
 }
 
 // LoadText loads a text tower after comparing its tensors with the spec. Its weights stay in the mapped file, where the
-// system can take them back at any time: they are neither packed nor, where they are fp16, widened but for the one that is in use.
+// system can take them back at any time: they are not packed, and fp16 ones are widened one after the other as they are needed.
+// What a run takes beside them, 0.1 GB at full size, lasts until Close.
 func (r *Runtime) LoadText(spec TextSpec, opts Options) (*Text, error) {
 	if err := spec.validate(); err != nil {
 		return nil, fmt.Errorf("load text tower: %w", err)
@@ -52,19 +53,11 @@ func (r *Runtime) LoadText(spec TextSpec, opts Options) (*Text, error) {
 	run, err := loadVariable("text tower", spec.File,
 		[]tensorSpec{{name: "ids", kind: ort.TensorElementDataTypeInt32, dims: []int64{int64(spec.Context)}}},
 		[]tensorSpec{{name: "embedding", kind: ort.TensorElementDataTypeFloat, dims: []int64{int64(spec.EmbeddingDim)}}},
-		opts, spareMemory, keepNarrow)
+		opts, leaveWeights)
 	if err != nil {
 		return nil, err
 	}
 	return &Text{spec: spec, run: run}, nil
-}
-
-// keepNarrow keeps fp16 weights from being widened at load: a Cast of a constant is a constant to the optimiser.
-func keepNarrow(s *ort.SessionOptions) error {
-	if err := s.AddSessionConfigEntry("optimization.disable_specified_optimizers", "ConstantFolding"); err != nil {
-		return fmt.Errorf("set session options: %w", err)
-	}
-	return nil
 }
 
 // Embed computes the embeddings [n*EmbeddingDim] of n texts, given their ids [n*Context] as the tokenizer pads them.

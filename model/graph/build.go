@@ -18,8 +18,6 @@ type Options struct {
 	Int8 bool
 	// FP16 adds tokenizer.fp16.onnx and encoder.fp16.onnx, for TensorRT.
 	FP16 bool
-	// Text adds text.onnx, the text tower, with weights in that precision: "fp32" or "fp16". It is for ONNX Runtime. Empty: none.
-	Text string
 	// Latents gives the tokenizer a second output "latents" float32[batch,CodeDim,Grid,Grid]: what is
 	// looked up in the codebook, before normalisation.
 	Latents bool
@@ -59,15 +57,8 @@ const (
 // is one tensor, or the token table (Codebook x Dim). On an error, or when ctx is cancelled, files may be
 // left half-written; the caller removes them.
 func Build(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opts Options) ([]Written, error) {
-	roles := []string{"tokenizer", "encoder", "decoder"}
-	if opts.Text != "" {
-		if a.Text == nil {
-			return nil, errors.New("build text: the checkpoint has no text tower")
-		}
-		roles = append(roles, "text")
-	}
 	var out []Written
-	for _, role := range roles {
+	for _, role := range []string{"tokenizer", "encoder", "decoder"} {
 		w, err := buildRole(ctx, r, a, dir, role, opts)
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", role, err)
@@ -85,9 +76,6 @@ func buildRole(ctx context.Context, r checkpoint.Reader, a *Arch, dir, role stri
 		return job.tokenizer(opts)
 	case "decoder":
 		w, _, err := job.write("decoder", nil, (*builder).decoder)
-		return []Written{w}, err
-	case "text":
-		w, err := job.text(opts.Text)
 		return []Written{w}, err
 	}
 	return job.encoder(opts)
@@ -183,16 +171,6 @@ func (j job) encoder(opts Options) ([]Written, error) {
 	return slices.Concat(out, []Written{pool}, parts), nil
 }
 
-// text writes the text tower with weights in that precision.
-func (j job) text(precision string) (Written, error) {
-	if precision != fp32 && precision != fp16 {
-		return Written{}, fmt.Errorf("precision %q is none of %s and %s", precision, fp32, fp16)
-	}
-	w, _, err := j.write("text", nil, func(b *builder) { b.ort, b.packed = true, precision == fp16; b.text() })
-	w.Precision, w.Backends = precision, []string{onnxRuntime}
-	return w, err
-}
-
 // parts writes the encoder in n parts over weights that are there. set prepares the builder.
 func (j job) parts(name, precision string, weights *weights, n int, set func(*builder)) ([]Written, error) {
 	if n < 1 {
@@ -243,6 +221,29 @@ func BuildQDQ(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opt
 		return nil, fmt.Errorf("build int8 encoder for TensorRT: %w", err)
 	}
 	return append([]Written{w}, parts...), nil
+}
+
+// TextOptions control [BuildText].
+type TextOptions struct {
+	Precision string // of the weights: "fp32" or "fp16". Products are computed in fp32 in any case
+	Progress  func(stage string, done, total int64)
+}
+
+// BuildText writes text.onnx, the text tower, as [Build] does. It is for ONNX Runtime.
+func BuildText(ctx context.Context, r checkpoint.Reader, a *Arch, dir string, opts TextOptions) (Written, error) {
+	switch {
+	case a.Text == nil:
+		return Written{}, errors.New("build text tower: the checkpoint has none")
+	case opts.Precision != fp32 && opts.Precision != fp16:
+		return Written{}, fmt.Errorf("build text tower: precision %q is none of %s and %s", opts.Precision, fp32, fp16)
+	}
+	j := job{ctx: ctx, r: r, a: a, dir: dir, progress: opts.Progress}
+	w, _, err := j.write("text", nil, func(b *builder) { b.ort, b.packed = true, opts.Precision == fp16; b.text() })
+	if err != nil {
+		return Written{}, fmt.Errorf("build text tower: %w", err)
+	}
+	w.Precision, w.Backends = opts.Precision, []string{onnxRuntime}
+	return w, nil
 }
 
 // job is what building one role takes.

@@ -69,15 +69,15 @@ func (b *builder) linear(name, key, x string, scaledRows int, scale float32) str
 
 // affine is linear with weight and bias by their own names, in the graph's own precision.
 func (b *builder) affine(name, weight, bias, x string, scaledRows int, scale float32) string {
-	w := b.matrix(b.w.transposed(weight, scaledRows, scale))
+	w := b.matrix(b.w.transposed(weight, scaledRows, scale), x)
 	y := b.Op("MatMul", name+matmul, []string{b.narrow(x), w})
 	return b.Op("Add", name, []string{y, b.store(b.w.scaled(bias, scaledRows, scale))})
 }
 
-// matrix adds the weights of a matrix product.
-func (b *builder) matrix(r recipe) string {
+// matrix adds the weights of a matrix product with x.
+func (b *builder) matrix(r recipe, x string) string {
 	if b.packed {
-		return b.wide(b.constant(b.w.put(r, onnx.Float16)))
+		return b.widened(r, x)
 	}
 	return b.store(r)
 }

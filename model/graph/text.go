@@ -13,8 +13,8 @@ import (
 // 2.7 GB in fp32, so its graph is made to run out of the file it is stored in: the table of token embeddings is only looked up,
 // and a runtime that does not rearrange weights reads them where they are mapped.
 //
-// With weights in fp16 the file is half as large. Each weight is widened by a Cast when it is its turn, products are computed in
-// fp32. A runtime that folds constants would widen them all at load and keep them; where this graph runs, it must not.
+// With weights in fp16 the file is half as large. Products are computed in fp32 all the same: each weight is widened when it is its
+// turn, see widened.
 
 // Keys of the text tower's tensors.
 const (
@@ -140,4 +140,22 @@ func (b *builder) textBlock(name, key, x string) string {
 	h = b.layerNorm(name+"/norm2", key+"ln_2", x)
 	h = b.mlp(name+"/mlp", key+"mlp.c_fc", key+"mlp.c_proj", h)
 	return b.Op("Add", name, []string{x, h})
+}
+
+// widened stores weights in fp16 and gives them in fp32 once x is there. A Cast alone would not do: of a constant it is a constant,
+// which runtimes compute at load and keep, in fp32; told not to, ONNX Runtime 1.30 still runs half of the Casts before
+// all else and has 0.7 GB of wide weights at once. So the Cast is made to depend on x: its input is cut to as many matrices as the
+// batch has texts, of one that there is.
+func (b *builder) widened(r recipe, x string) string {
+	rows, cols := r.shape[0], r.shape[1]
+	r.shape = []int64{1, rows, cols}
+	w := b.constant(b.w.put(r, onnx.Float16))
+	at := r.name
+	batch := x + "/batch"
+	if b.Type(batch) == 0 {
+		b.Op("Shape", batch, []string{x}, onnx.Int("start", 0), onnx.Int("end", 1))
+	}
+	y := b.Op("Slice", at+"/when_needed", []string{w, b.Int64s("at/0", 0), batch, "at/0"})
+	y = b.Op("Cast", at+"/widened", []string{y}, onnx.Int("to", int64(onnx.Float32)))
+	return b.reshape(at+"/matrix", y, rows, cols)
 }

@@ -1,7 +1,9 @@
 package graph
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -88,6 +90,19 @@ func readJSON(t *testing.T, name string, into any) {
 	}
 }
 
+func buildText(t *testing.T, r checkpoint.Reader, cfg Config, precision string) (string, *Arch) {
+	t.Helper()
+	a, err := Inspect(r, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, err := BuildText(t.Context(), r, a, dir, TextOptions{Precision: precision}); err != nil {
+		t.Fatal(err)
+	}
+	return dir, a
+}
+
 // TestTinyText compares the text tower with the original PyTorch code: embeddings, logits and probabilities against the
 // three pictures.
 func TestTinyText(t *testing.T) {
@@ -96,7 +111,7 @@ func TestTinyText(t *testing.T) {
 		"fp32": {2e-4, 0.99999, 0.01}, "fp16": {2e-3, 0.99999, 0.1},
 	} {
 		t.Run(precision, func(t *testing.T) {
-			dir, a := build(t, r, tinyConfig(t), Options{Text: precision})
+			dir, a := buildText(t, r, tinyConfig(t), precision)
 			if a.Text.Context != 16 || a.Text.Vocabulary != 400 || a.Text.Width != 96 || a.Text.Depth != 2 || a.Text.Heads != 4 || a.Text.MLP != 358 {
 				t.Errorf("architecture %+v", *a.Text)
 			}
@@ -136,7 +151,7 @@ func scalar(t *testing.T, r checkpoint.Reader, name string) float64 {
 // TestTextWeights: fp16 is what is stored, and products are computed in fp32 all the same.
 func TestTextWeights(t *testing.T) {
 	for precision, bytes := range map[string]int64{"fp32": 4, "fp16": 2} {
-		dir, a := build(t, synthetic(t, "tiny", true), Config{}, Options{Text: precision})
+		dir, a := buildText(t, synthetic(t, "tiny", true), Config{}, precision)
 		m, err := onnx.ReadFile(filepath.Join(dir, "text.onnx"))
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +170,7 @@ func TestTextWeights(t *testing.T) {
 		}
 		var matrices int64
 		for _, tensor := range m.Initializers {
-			if len(tensor.Shape) == 2 && tensor.Name != textPositions {
+			if len(tensor.Shape) >= 2 && tensor.Name != textPositions {
 				matrices += tensor.Length
 			}
 		}
@@ -164,6 +179,61 @@ func TestTextWeights(t *testing.T) {
 		if matrices != values*bytes {
 			t.Errorf("%s: matrices take %d bytes, want %d", precision, matrices, values*bytes)
 		}
+	}
+}
+
+func TestBuildTextRefuses(t *testing.T) {
+	whole := synthetic(t, "tiny", true)
+	with, err := Inspect(whole, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := Inspect(whole, Config{NoText: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if without.TextTensors != with.TextTensors || with.TextTensors != 30 {
+		t.Errorf("%d tensors of the text tower, %d where it is left alone, want 30", with.TextTensors, without.TextTensors)
+	}
+	dir := t.TempDir()
+	if _, err := BuildText(t.Context(), whole, without, dir, TextOptions{Precision: fp32}); err == nil || !strings.Contains(err.Error(), "the checkpoint has none") {
+		t.Errorf("without a text tower: %v", err)
+	}
+	if _, err := BuildText(t.Context(), whole, with, dir, TextOptions{Precision: "int8"}); err == nil || !strings.Contains(err.Error(), `precision "int8"`) {
+		t.Errorf("in int8: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	last := int64(0)
+	if _, err := BuildText(ctx, whole, with, dir, TextOptions{Precision: fp32, Progress: func(stage string, done, total int64) {
+		if stage != "text.onnx" || done <= last || done > total {
+			t.Errorf("%s: %d of %d after %d", stage, done, total, last)
+		}
+		last = done
+		cancel()
+	}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// large is a checkpoint one of whose text weights is beyond fp16.
+type large struct{ checkpoint.Reader }
+
+func (l large) ReadFloat32(name string, dst []float32, offset int64) error {
+	err := l.Reader.ReadFloat32(name, dst, offset)
+	if name == textTokens && offset == 0 {
+		dst[7] = 70000
+	}
+	return err
+}
+
+func TestTextBeyondHalf(t *testing.T) {
+	r := large{synthetic(t, "tiny", true)}
+	a, err := Inspect(r, Config{Heads: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := BuildText(t.Context(), r, a, t.TempDir(), TextOptions{Precision: fp16}); err == nil || !strings.Contains(err.Error(), textTokens) || !strings.Contains(err.Error(), "this model needs fp32") {
+		t.Errorf("error %v", err)
 	}
 }
 
@@ -312,7 +382,7 @@ func TestFullText(t *testing.T) {
 			embedding := map[string][]float32{}
 			for precision, tolerance := range map[string]float64{fp32: 2e-4, fp16: 2e-3} {
 				dir := t.TempDir()
-				w, err := job{ctx: t.Context(), r: r, a: a, dir: dir}.text(precision)
+				w, err := BuildText(t.Context(), r, a, dir, TextOptions{Precision: precision})
 				if err != nil {
 					t.Fatal(err)
 				}

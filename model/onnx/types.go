@@ -67,7 +67,7 @@ func outputTypes(n Node, in []DType) ([]DType, error) {
 		return nil, fmt.Errorf("node %q (Cast): it does not say to which type", n.Name)
 	case "Gather":
 		return all(in[0]), want(1, Int32, Int64)
-	case "ArgMax":
+	case "ArgMax", "Shape":
 		return all(Int64), nil
 	case "TopK":
 		all(Int64)[0] = in[0]
