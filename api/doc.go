@@ -1,12 +1,13 @@
 // Package api holds toklip's wire formats: what a client needs to read the messages
 // of a node and to send it commands. It depends on nothing else of toklip.
 //
-// A node publishes two kinds of things over MQTT:
+// A node publishes three kinds of things over MQTT:
 //
 //   - documents: small JSON texts, mostly retained, such as [Info], [State] and
 //     [CameraStatus];
 //   - frame messages: tokens, embedding, features and labels of one camera frame, as
-//     protobuf (package toklipv1) and, on topics of their own, as JSON twins.
+//     protobuf (package toklipv1) and, on topics of their own, as JSON twins;
+//   - events, as JSON: [LabelEvent].
 //
 // [ParseTopic] tells what a topic carries and [Topics] builds the names. A frame
 // message is read with proto.Unmarshal and the helpers here:

@@ -53,6 +53,8 @@ func TestLife(t *testing.T) {
 		late := observe(t, b.url, "toklip/+/info", "toklip/+/state", "toklip/+/availability", "toklip/+/camera/+/status")
 		if m := late.await(t, topics.Info(), any1); !m.retained || unmarshal[api.Info](t, m.payload).BootID != "boot" {
 			t.Errorf("late info = %+v", m)
+		} else if !strings.Contains(m.payload, `"publish":[],"frame_id":"","label_set":"","label_names":[],"regions":[]}`) {
+			t.Errorf("lists that are empty are not written as such: %s", m.payload)
 		}
 		if m := late.await(t, topics.Availability(), is("online")); !m.retained {
 			t.Errorf("late availability = %+v", m)

@@ -182,6 +182,9 @@ func (q *commandQueue) carryOut(ctx context.Context, l lane) {
 		case <-ctx.Done():
 			return
 		case c := <-l:
+			if ctx.Err() != nil { // select chooses by chance
+				return
+			}
 			result, err := q.call(ctx, c)
 			if err != nil {
 				q.log.Warn("command failed", "verb", c.verb, "id", c.ID, "error", err)

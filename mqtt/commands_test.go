@@ -159,7 +159,14 @@ func TestLongCommands(t *testing.T) {
 		c, stop := client(t, mqtt.Options{Broker: b.url})
 		began, release := make(chan string), make(chan struct{})
 		long := func(ctx context.Context, args json.RawMessage) (any, error) {
-			began <- string(args)
+			if ctx.Err() != nil {
+				t.Error("a command is begun after the end")
+			}
+			select {
+			case began <- string(args):
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 			select {
 			case <-release:
 				return "done", nil
