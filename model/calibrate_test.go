@@ -295,7 +295,7 @@ func TestSweepGoesByTheDisk(t *testing.T) {
 	if !reflect.DeepEqual(contents(t, dir), before) {
 		t.Error("it did not remove just what the manifest does not name")
 	}
-	edit(t, dir, `^format_version = 2`, `format_version = 3`)
+	edit(t, dir, `^format_version = 3`, `format_version = 4`)
 	before = contents(t, dir)
 	sweep(dir)
 	if !reflect.DeepEqual(contents(t, dir), before) {

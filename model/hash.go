@@ -28,37 +28,16 @@ type hashes struct {
 	space    string
 }
 
-// hashTensors reads every tensor of the image tower once, several at a time.
+// hashTensors reads every tensor of the image tower once.
 //
 //	model    SHA-256 over, in order of names: name, rank and dimensions, SHA-256 of the float32 values
 //	codebook the same of the codebook alone, under the name "codebook"
 //	space    the first 16 bytes of SHA-256 over the model hash and what else decides the embedding
 func hashTensors(ctx context.Context, r checkpoint.Reader, a *graph.Arch, progress func(done, total int64)) (hashes, error) {
 	names := slices.Sorted(slices.Values(a.Tensors()))
-	sums := make([][sha256.Size]byte, len(names))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	var done atomic.Int64
-	for i, name := range names {
-		group.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			var err error
-			sums[i], err = hashTensor(r, name)
-			info, _ := r.Lookup(name)
-			done.Add(info.Len())
-			return err
-		})
-		if progress != nil {
-			progress(done.Load(), a.Parameters)
-		}
-	}
-	if err := group.Wait(); err != nil {
+	sums, err := sumTensors(ctx, r, names, a.Parameters, progress)
+	if err != nil {
 		return hashes{}, err
-	}
-	if progress != nil {
-		progress(a.Parameters, a.Parameters)
 	}
 	all, book := sha256.New(), sha256.New()
 	for i, name := range names {
@@ -74,6 +53,53 @@ func hashTensors(ctx context.Context, r checkpoint.Reader, a *graph.Arch, progre
 	return h, nil
 }
 
+// hashText is SHA-256 over all that decides what ids and embeddings a text has: the text tower's tensors as in the model hash, its
+// heads, and the tokenizer, which may be nil.
+func hashText(ctx context.Context, r checkpoint.Reader, t *graph.TextArch, tokenizer *File, progress func(done, total int64)) (string, error) {
+	names := slices.Sorted(slices.Values(t.Tensors()))
+	sums, err := sumTensors(ctx, r, names, t.Parameters, progress)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for i, name := range names {
+		info, _ := r.Lookup(name)
+		describe(h, name, info.Shape, sums[i])
+	}
+	sum := ""
+	if tokenizer != nil {
+		sum = tokenizer.SHA256
+	}
+	fmt.Fprintf(h, "\nheads %d\ntokenizer %s\n", t.Heads, sum)
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// sumTensors gives the SHA-256 of the values of each tensor, several computed at a time. total is how many values they have together.
+func sumTensors(ctx context.Context, r checkpoint.Reader, names []string, total int64, progress func(done, total int64)) ([][sha256.Size]byte, error) {
+	sums := make([][sha256.Size]byte, len(names))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	var done atomic.Int64
+	for i, name := range names {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var err error
+			sums[i], err = hashTensor(ctx, r, name)
+			info, _ := r.Lookup(name)
+			done.Add(info.Len())
+			return err
+		})
+		progress(done.Load(), total)
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	progress(total, total)
+	return sums, nil
+}
+
 func describe(h hash.Hash, name string, shape []int64, sum [sha256.Size]byte) {
 	fmt.Fprintf(h, "%d:%s", len(name), name)
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(shape)))
@@ -84,13 +110,16 @@ func describe(h hash.Hash, name string, shape []int64, sum [sha256.Size]byte) {
 	h.Write(sum[:])
 }
 
-func hashTensor(r checkpoint.Reader, name string) ([sha256.Size]byte, error) {
+func hashTensor(ctx context.Context, r checkpoint.Reader, name string) ([sha256.Size]byte, error) {
 	const piece = 1 << 16
 	info, _ := r.Lookup(name)
 	h := sha256.New()
 	values := make([]float32, min(piece, info.Len()))
 	bytes := make([]byte, 0, 4*piece)
 	for at := int64(0); at < info.Len(); at += piece {
+		if err := ctx.Err(); err != nil {
+			return [sha256.Size]byte{}, err
+		}
 		values = values[:min(piece, info.Len()-at)]
 		if err := r.ReadFloat32(name, values, at); err != nil {
 			return [sha256.Size]byte{}, err

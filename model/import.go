@@ -38,6 +38,15 @@ type Options struct {
 	Runner     Runner       // needed for FP16, Int8 and the reference set, which is left out without it
 	Created    time.Time    // recorded; now if zero
 
+	// TextPrecision is what the weights of the text tower are stored in: FP32, FP16, or NoText to leave it out. FP32 if empty.
+	// A checkpoint without a text tower gives a folder without.
+	TextPrecision string
+	// Tokenizer is the file that cuts texts into the text tower's ids, tokenizer.model or tokenizer.json, which is copied
+	// into the folder. If empty, texts can only be given as ids.
+	Tokenizer string
+	// TokenizerFound says that nobody asked for this tokenizer: if it does not fit it is left out, with a warning.
+	TokenizerFound bool
+
 	// Progress, if set, is called from Import's goroutine as work goes on: done of total units of the stage.
 	Progress func(stage string, done, total int64)
 	Logger   *slog.Logger // nil: silent
@@ -91,6 +100,10 @@ func (im *importer) run(ctx context.Context) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	tokenizer, err := im.tokenizer(arch)
+	if err != nil {
+		return nil, err
+	}
 	im.log.Info("checkpoint understood", "size", arch.Size, "tokens", arch.Tokens(), "width", arch.Dim, "depth", arch.Depth,
 		"heads", arch.Heads, "codebook", arch.Codebook, "parameters", arch.Parameters, "text_tensors", arch.TextTensors)
 
@@ -103,7 +116,7 @@ func (im *importer) run(ctx context.Context) (*Manifest, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(temp) // gone by then if all went well
-	m, err := im.fill(ctx, arch, temp)
+	m, err := im.fill(ctx, arch, tokenizer, temp)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +150,15 @@ func (im *importer) defaults() error {
 	}
 	if o.Created.IsZero() {
 		o.Created = time.Now()
+	}
+	switch o.TextPrecision {
+	case "":
+		o.TextPrecision = FP32
+	case FP32, FP16:
+	case NoText:
+		o.Config.NoText = true
+	default:
+		return fmt.Errorf("text precision %q: this version makes %s and %s, or %s", o.TextPrecision, FP32, FP16, NoText)
 	}
 	for _, p := range o.Precisions {
 		switch {
@@ -200,7 +222,7 @@ func (im *importer) publish(temp string) error {
 }
 
 // fill writes everything into temp.
-func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*Manifest, error) {
+func (im *importer) fill(ctx context.Context, arch *graph.Arch, tokenizer *tokenizerFile, temp string) (*Manifest, error) {
 	sums, err := hashTensors(ctx, im.reader, arch, func(done, total int64) { im.progress("hashes", done, total) })
 	if err != nil {
 		return nil, err
@@ -213,6 +235,13 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 	if err != nil {
 		return nil, err
 	}
+	if arch.Text != nil {
+		text, err := graph.BuildText(ctx, im.reader, arch, temp, graph.TextOptions{Precision: im.opts.TextPrecision, Progress: im.progress})
+		if err != nil {
+			return nil, err
+		}
+		written = append(written, text)
+	}
 	m := &Manifest{
 		FormatVersion: FormatVersion,
 		Name:          im.opts.Name, Created: im.opts.Created.UTC().Truncate(time.Second),
@@ -223,12 +252,8 @@ func (im *importer) fill(ctx context.Context, arch *graph.Arch, temp string) (*M
 		Tokens: TokenSpec{Rows: arch.Grid, Cols: arch.Grid, Codebook: arch.Codebook, CodebookDim: arch.CodeDim,
 			Bits: bitsFor(arch.Codebook)},
 		Encoder: Encoder{FeatureDim: arch.Dim, EmbeddingDim: arch.Dim, Depth: arch.Depth, Heads: arch.Heads},
-		Text:    Text{Present: arch.TextTensors > 0, Tensors: arch.TextTensors},
 	}
-	if m.Text.LogitScale, err = im.scalar("logit_scale", arch.LogitScale); err != nil {
-		return nil, err
-	}
-	if m.Text.LogitBias, err = im.scalar("logit_bias", arch.LogitBias); err != nil {
+	if m.Text, err = im.describeText(ctx, arch, tokenizer, temp); err != nil {
 		return nil, err
 	}
 	for _, w := range written {

@@ -70,15 +70,15 @@ func TestImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "tokenizer.fp16.onnx", "encoder.fp16.onnx",
-		"encoder.qdq.onnx", "decoder.onnx", "reference", "measure int8", "measure int8 for TensorRT", "measure fp16"} {
+		"encoder.qdq.onnx", "decoder.onnx", "text.onnx", "hashes of the text tower", "reference", "measure int8", "measure int8 for TensorRT", "measure fp16"} {
 		if stages[s] == 0 {
 			t.Errorf("no progress of stage %q: %v", s, stages)
 		}
 	}
 	onlyEntry(t, parent, "robot-eyes")
 	onlyEntry(t, dir, "codebook.npy", "decoder.onnx", "decoder.onnx.data", "encoder.fp16.onnx", "encoder.fp16.onnx.data", "encoder.int8.onnx",
-		"encoder.int8.onnx.data", "encoder.onnx", "encoder.onnx.data", "encoder.qdq.onnx", "encoder.qdq.onnx.data", "model.toml", "reference.npz",
-		"tokenizer.fp16.onnx", "tokenizer.fp16.onnx.data", "tokenizer.latents.onnx", "tokenizer.onnx", "tokenizer.onnx.data")
+		"encoder.int8.onnx.data", "encoder.onnx", "encoder.onnx.data", "encoder.qdq.onnx", "encoder.qdq.onnx.data", "model.toml", "pool.onnx", "reference.npz",
+		"text.onnx", "text.onnx.data", "tokenizer.fp16.onnx", "tokenizer.fp16.onnx.data", "tokenizer.latents.onnx", "tokenizer.onnx", "tokenizer.onnx.data")
 
 	if m.Int8 == nil || m.Int8.FeatureCosine < 0.995 || m.Int8.FeatureCosine >= 1 || m.Int8.EmbeddingCosine < 0.995 || m.Int8.Grids != grids || m.Int8.Floor != DefaultFloor {
 		t.Errorf("int8 figures %+v", m.Int8)
@@ -245,7 +245,7 @@ func (b brokenWeight) ReadFloat32(name string, dst []float32, offset int64) erro
 
 // TestImportCancelled cancels at every stage; nothing may stay behind.
 func TestImportCancelled(t *testing.T) {
-	for _, stage := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "encoder.fp16.onnx", "decoder.onnx", "reference", "measure int8",
+	for _, stage := range []string{"hashes", "tokenizer.onnx", "encoder.onnx", "encoder.int8.onnx", "encoder.fp16.onnx", "decoder.onnx", "text.onnx", "hashes of the text tower", "reference", "measure int8",
 		"encoder.qdq.onnx", "measure int8 for TensorRT", "measure fp16"} {
 		parent := t.TempDir()
 		ctx, cancel := context.WithCancel(t.Context())

@@ -132,6 +132,9 @@ func (m *Manifest) validate() error {
 	if len(m.Graphs) == 0 {
 		return errors.New("no [[graph]] is listed")
 	}
+	if err := m.validateText(); err != nil {
+		return err
+	}
 	for _, f := range m.Files() {
 		if f.Name == "" || f.Name != filepath.Base(f.Name) || strings.HasPrefix(f.Name, ".") {
 			return fmt.Errorf("file %q: must be the name of a file in the model folder", f.Name)
@@ -155,6 +158,9 @@ func (m *Manifest) Files() []File {
 		for _, d := range g.Data {
 			add(d)
 		}
+	}
+	if m.Text.Tokenizer != nil {
+		add(*m.Text.Tokenizer)
 	}
 	if m.Codebook != nil {
 		add(*m.Codebook)

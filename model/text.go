@@ -73,3 +73,53 @@ func (m *Manifest) PoolGraph() (Graph, error) {
 	return Graph{}, fmt.Errorf("model %q: attention pool for regions: %w: the folder was made by an older toklip; import the checkpoint again",
 		m.Name, ErrNoGraph)
 }
+
+// validateText finds values of the text tower that no importer writes.
+func (m *Manifest) validateText() error {
+	t := m.Text
+	for _, v := range []struct {
+		key   string
+		value *float64
+	}{{"logit_scale", t.LogitScale}, {"logit_bias", t.LogitBias}} {
+		if v.value != nil && (math.IsNaN(*v.value) || math.IsInf(*v.value, 0)) {
+			return fmt.Errorf("text.%s = %v: must be a number", v.key, *v.value)
+		}
+	}
+	graphs := 0
+	for _, g := range m.Graphs {
+		if g.Role != RoleText {
+			continue
+		}
+		graphs++
+		if g.Precision != t.Precision {
+			return fmt.Errorf("text.precision = %q: the text tower's graph is in %q", t.Precision, g.Precision)
+		}
+	}
+	if graphs > 1 {
+		return fmt.Errorf("%d graphs of the text tower are listed", graphs)
+	}
+	if t.Precision == "" {
+		return nil
+	}
+	if graphs == 0 {
+		return fmt.Errorf("text.precision = %q: no [[graph]] of role %q is listed", t.Precision, RoleText)
+	}
+	if t.Precision != FP32 && t.Precision != FP16 {
+		return fmt.Errorf("text.precision = %q: must be %q or %q", t.Precision, FP32, FP16)
+	}
+	for _, n := range []struct {
+		key   string
+		value int
+		most  int
+	}{
+		{"context", t.Context, 1 << 14}, {"vocabulary", t.Vocabulary, 1 << 24}, {"width", t.Width, 1 << 14}, {"depth", t.Depth, 1 << 14}, {"heads", t.Heads, 1 << 14},
+	} {
+		if n.value < 1 || n.value > n.most {
+			return fmt.Errorf("text.%s = %d: must be from 1 to %d", n.key, n.value, n.most)
+		}
+	}
+	if t.Hash == "" {
+		return errors.New(`key "text.hash" is missing`)
+	}
+	return nil
+}

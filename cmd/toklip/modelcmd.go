@@ -96,11 +96,36 @@ func printManifest(out io.Writer, m *model.Manifest) {
 	} else {
 		line("reference", "none: TensorRT engines cannot be judged; import again on a machine with ONNX Runtime")
 	}
-	if m.Text.Present {
-		line("text tower", "%d tensors in the checkpoint, not exported by this version", m.Text.Tensors)
-	}
+	printText(line, m)
 	for _, g := range m.Graphs {
+		if g.Role == model.RolePool {
+			line(g.Role, "%s, %s: the encoder's end alone, for regions, over its weights (%s)", g.Precision, g.File.Name, strings.Join(g.Backends, ", "))
+			continue
+		}
 		line(g.Role, "%s, %s: %s (%s)", g.Precision, g.File.Name, byteSize(graphSize(m, g)), strings.Join(g.Backends, ", "))
+	}
+}
+
+// printText says what there is for scoring texts.
+func printText(line func(key, format string, args ...any), m *model.Manifest) {
+	t := m.Text
+	if !t.Present {
+		return
+	}
+	if t.Precision == "" {
+		_, err := m.TextGraph()
+		line("text tower", "%s in the checkpoint, not here: %v", plural(t.Tensors, "tensor"), err)
+		return
+	}
+	line("text tower", "%d blocks, %d heads, width %d, texts of %d tokens out of %d, weights in %s", t.Depth, t.Heads, t.Width, t.Context, t.Vocabulary, t.Precision)
+	line("text hash", "%s", t.Hash)
+	if t.Tokenizer != nil {
+		line("text tokenizer", "%s: %s", t.Tokenizer.Name, byteSize(t.Tokenizer.Size))
+	} else {
+		line("text tokenizer", "none: texts cannot be read; import again with --tokenizer FILE")
+	}
+	if t.LogitScale == nil || t.LogitBias == nil {
+		line("text scores", "none: the checkpoint lacks logit_scale or logit_bias, labels have cosines alone")
 	}
 }
 

@@ -27,6 +27,8 @@ type importFlags struct {
 	overwrite  bool
 	config     string
 	library    string
+	text       string // precision of the text tower
+	tokenizer  string // of the text tower
 }
 
 func (f *importFlags) add(cmd *cobra.Command) {
@@ -35,14 +37,17 @@ func (f *importFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.precisions, "precision", []string{model.FP32}, "`list` of fp32, fp16 (TensorRT) and int8, with commas; fp32 is always made")
 	cmd.Flags().Float64Var(&f.floor, "int8-floor", model.DefaultFloor, "refuse int8 whose worst `cosine` to fp32 is below")
 	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "replace an existing model folder")
-	cmd.Flags().StringVar(&f.config, "config", "", "JSON `file` with what shapes do not tell: heads, norm_groups")
+	cmd.Flags().StringVar(&f.text, "text-precision", model.FP32, "`precision` that the text tower's weights are stored in: fp32, fp16, or none for no text tower")
+	cmd.Flags().StringVar(&f.tokenizer, "tokenizer", "", "tokenizer `file` of the text tower, tokenizer.model or tokenizer.json; one beside the checkpoint is found by itself")
+	cmd.Flags().StringVar(&f.config, "config", "", "JSON `file` with what shapes do not tell: heads, text_heads, norm_groups")
 	cmd.Flags().StringVar(&f.library, "onnxruntime-library", "", "`path` of libonnxruntime.so, if it is not found by itself")
+	_ = cmd.RegisterFlagCompletionFunc("text-precision", cobra.FixedCompletions([]string{model.FP32, model.FP16, model.NoText}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("precision", cobra.FixedCompletions([]string{model.FP32, model.FP16, model.Int8}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func newImportCommand() *cobra.Command {
 	var flags importFlags
-	var tokenizer, source, licence string
+	var source, licence string
 	cmd := &cobra.Command{
 		Use:   "import CKPT... --out DIR",
 		Short: "Make a model folder of a checkpoint",
@@ -54,11 +59,16 @@ Only tensors are read: a pickle that names anything else is refused. Weights are
 compared with fp32 and refused below a floor. ONNX Runtime does that, and makes the reference set that engines are judged by; an import in fp32 alone works
 without it, but leaves the set out.
 
+The text tower, where the checkpoint has one, is written too: it makes embeddings of texts, for labels. At full size it is 2.7 GB, or half of that
+with --text-precision fp16. It needs the tokenizer that it was trained with: SigLIP 2's, whose tokenizer.model or tokenizer.json
+is published with that model.
+
 Shapes come from the checkpoint. The number of attention heads is not in any shape: it is known for the published widths, other
-models need --config, a JSON file with at least {"heads": N}.`,
+models need --config, a JSON file with at least {"heads": N}, and "text_heads" where the text tower's width is another.`,
 		Example: `  toklip model import TokLIP_S_256.pt --out models/toklip-s-256
   toklip model import TokLIP_S_256.pt vq_ds16_t2i.pt --out models/toklip-s-256 --precision fp32,int8
   toklip model import TokLIP_S_256.pt --out models/toklip-s-256 --precision fp32,fp16,int8
+  toklip model import TokLIP_S_256.pt --out models/toklip-s-256 --text-precision fp16 --tokenizer tokenizer.model
   toklip model import distilled.safetensors --config distilled.json --out models/distilled`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -73,11 +83,8 @@ models need --config, a JSON file with at least {"heads": N}.`,
 			if opts.Source == "" {
 				opts.Source = strings.Join(baseNames(files), " + ")
 			}
-			if tokenizer != "" {
-				if _, err := os.Stat(tokenizer); err != nil {
-					return fmt.Errorf("read --tokenizer: %w", err)
-				}
-				fmt.Fprintln(cmd.ErrOrStderr(), "note: --tokenizer belongs to the text tower, which this version does not export; the file is not used")
+			if flags.tokenizer == "" {
+				opts.Tokenizer, opts.TokenizerFound = model.FindTokenizer(files...), true
 			}
 			reader, err := openCheckpoints(files)
 			if err != nil {
@@ -88,7 +95,6 @@ models need --config, a JSON file with at least {"heads": N}.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringVar(&tokenizer, "tokenizer", "", "SentencePiece `file` of the text tower (for a later version)")
 	cmd.Flags().StringVar(&source, "source", "", "`origin` of the weights, for the manifest; the files' names by default")
 	cmd.Flags().StringVar(&licence, "licence", "", "`terms` of the weights, for the manifest")
 	return cmd
@@ -103,6 +109,17 @@ func (f *importFlags) check() (graph.Config, error) {
 	}
 	if !(f.floor > 0 && f.floor <= 1) {
 		return graph.Config{}, usageError{fmt.Errorf("--int8-floor %g is not above 0 and at most 1", f.floor)}
+	}
+	if f.text != model.FP32 && f.text != model.FP16 && f.text != model.NoText {
+		return graph.Config{}, usageError{fmt.Errorf("--text-precision %q is unknown: it is %s, %s or %s", f.text, model.FP32, model.FP16, model.NoText)}
+	}
+	if f.tokenizer != "" {
+		if f.text == model.NoText {
+			return graph.Config{}, usageError{fmt.Errorf("--tokenizer belongs to the text tower, which --text-precision %s leaves out", model.NoText)}
+		}
+		if _, err := os.Stat(f.tokenizer); err != nil {
+			return graph.Config{}, fmt.Errorf("read --tokenizer: %w", err)
+		}
 	}
 	if entries, err := os.ReadDir(f.out); err == nil && len(entries) > 0 && !f.overwrite {
 		return graph.Config{}, fmt.Errorf("--out %q is there already and not empty: name another folder, or replace it with --overwrite", f.out)
@@ -153,6 +170,10 @@ func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlag
 	bar := newProgress(stderr, true)
 	defer bar.abandon()
 	opts.Name, opts.Precisions, opts.Floor, opts.Overwrite = flags.name, flags.precisions, flags.floor, flags.overwrite
+	opts.TextPrecision = flags.text
+	if flags.tokenizer != "" {
+		opts.Tokenizer, opts.TokenizerFound = flags.tokenizer, false
+	}
 	opts.Progress = bar.update
 	if _, err := onnxruntime.FindLibrary(flags.library); err == nil {
 		opts.Runner = &graphRunner{library: flags.library}

@@ -27,6 +27,7 @@ Presets: tiny (64 px), demo (128 px), s256 and l384 (full size, as published). -
 instead of, or beside, a model folder.`,
 		Example: `  toklip model synth --preset tiny --out models/tiny
   toklip model synth --preset s256 --no-text --out models/s256 --precision fp32,int8
+  toklip model synth --preset s256 --text-precision fp16 --out models/s256
   toklip model synth --preset s256 --checkpoint s256.safetensors`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
