@@ -88,11 +88,12 @@ func (f *evalFlags) begin(cmd *cobra.Command) (*judge, error) {
 
 // amiss tells of something that the figures suffer from. With --strict it ends the command.
 func (j *judge) amiss(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
 	if j.flags.strict {
-		return fmt.Errorf(format, args...)
+		return err
 	}
 	j.bar.abandon()
-	fmt.Fprintf(j.stderr, "note: "+format+"\n", args...)
+	fmt.Fprintln(j.stderr, "note:", err)
 	return nil
 }
 
