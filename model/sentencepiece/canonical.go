@@ -1,14 +1,13 @@
 package sentencepiece
 
 import (
-	"bytes"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Canonical is text as SigLIP 2's text tower was trained on it: underscores are spaces, ASCII punctuation is gone, letters are lower-case, white
-// space in a row is one space, and there is none at the ends. Only prompts that agree in it give the same ids, so it is the text to
-// compare and to cache by. Bytes that are no valid UTF-8 become U+FFFD.
+// Canonical is text as SigLIP 2's text tower was trained on it: underscores are spaces, ASCII punctuation is gone, letters are
+// lower-case, white space in a row is one space, and there is none at the ends. Prompts that agree in it have the same ids, so it is
+// the text to compare and to cache by. Bytes that are no valid UTF-8 become U+FFFD.
 //
 // Letters are lowered, and white space is told, as Python does it, which is what the training data went through: "İ" becomes two
 // characters, and a sigma at the end of a word is "ς".
@@ -25,14 +24,17 @@ func Canonical(text string) string {
 				kept = append(kept, ' ')
 				gap = false
 			}
-			kept = utf8.AppendRune(kept, r)
+			if r >= 'A' && r <= 'Z' {
+				r += 'a' - 'A'
+			}
 			ascii = ascii && r < utf8.RuneSelf
+			kept = utf8.AppendRune(kept, r)
 		}
 	}
-	if ascii {
-		return string(bytes.ToLower(kept))
+	if !ascii {
+		kept = lower(kept)
 	}
-	return string(lower(kept))
+	return string(kept)
 }
 
 // isSpace is Python's str.isspace, which counts the four separators of ASCII too.

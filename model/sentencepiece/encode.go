@@ -146,9 +146,18 @@ type emitter struct {
 	unknown bool // the last id is the unknown piece, which stands for all that is unknown in a row
 }
 
-// add appends the ids of text, which is the piece id or none (-1).
+// add appends the ids of text, which is the piece id or none (-1). An unused piece is taken apart as it came about, and a single
+// character that is one counts as unknown.
 func (e *emitter) add(text []byte, id int32) {
 	t := e.t
+	if id >= 0 && t.unused != nil && t.unused[id] {
+		if n, ok := e.s.splits[id]; ok {
+			e.add(text[:n], t.piece(text[:n]))
+			e.add(text[n:], t.piece(text[n:]))
+			return
+		}
+		id = -1
+	}
 	switch {
 	case id < 0 && t.bytes != nil:
 		for _, b := range text {
@@ -160,13 +169,6 @@ func (e *emitter) add(text []byte, id int32) {
 		}
 		e.unknown = true
 		return
-	case t.unused != nil && t.unused[id]:
-		if n, ok := e.s.splits[id]; ok {
-			e.add(text[:n], t.piece(text[:n]))
-			e.add(text[n:], t.piece(text[n:]))
-			return
-		}
-		e.dst = append(e.dst, id) // a single character
 	default:
 		e.dst = append(e.dst, id)
 	}

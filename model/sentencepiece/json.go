@@ -14,7 +14,7 @@ type jsonModel struct {
 	*Tokenizer
 
 	ids      map[string]int32 // the whole vocabulary
-	taken    []bool           // ids that have a piece
+	texts    []string         // the same by id, empty where no piece has it
 	controls map[string]int32 // special tokens: never made from text
 	special  map[int32]bool   // their ids
 }
@@ -25,21 +25,15 @@ func parseJSON(data []byte) (*Tokenizer, error) {
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%w: JSON that is no valid UTF-8", ErrFormat)
 	}
-	file, err := readObject(data)
+	file, model, err := readMembers(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: JSON: %w", ErrFormat, err)
 	}
-	if _, ok := file["model"]; !ok {
+	if model == nil {
 		return nil, fmt.Errorf(`%w: a JSON file without "model"; tokenizer.json is the one to give, not tokenizer_config.json or another of its folder`, ErrFormat)
 	}
-	model, err := readObject(file["model"])
-	if err != nil {
-		return nil, fmt.Errorf(`%w: "model": %w`, ErrFormat, err)
-	}
-	for _, part := range []object{file, model} {
-		if err := part.check("model", "vocab", "merges"); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrFormat, err)
-		}
+	if err := errors.Join(file.check(), model.check("vocab", "merges")); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	m := jsonModel{
 		Tokenizer: &Tokenizer{format: JSON, unknown: -1},
@@ -59,10 +53,29 @@ func parseJSON(data []byte) (*Tokenizer, error) {
 	return m.Tokenizer, nil
 }
 
+// readMembers takes apart the file and, in the same pass, what lies in its "model", nil if it has none.
+func readMembers(data []byte) (file, model object, err error) {
+	s := scanner{data: data}
+	file, err = s.members(func(key []byte) (bool, error) {
+		if string(key) != "model" {
+			return false, nil
+		}
+		var err error
+		if model, err = s.members(nil); err != nil {
+			err = fmt.Errorf(`"model": %w`, err)
+		}
+		return true, err
+	})
+	if err == nil {
+		err = s.end()
+	}
+	return file, model, err
+}
+
 // check looks whether the values are JSON, but those of the keys named.
 func (o object) check(but ...string) error {
 	for key, value := range o {
-		if !slices.Contains(but, key) && !json.Valid(value) {
+		if value != nil && !slices.Contains(but, key) && !json.Valid(value) {
 			return fmt.Errorf("%q is no valid JSON", key)
 		}
 	}
@@ -158,12 +171,11 @@ func (m *jsonModel) readVocabulary(_, model object) error {
 	m.ids = make(map[string]int32, min(len(data)/16, MaxVocabulary))
 	s := scanner{data: data}
 	err := s.object(func(key []byte) error {
-		piece := string(key)
 		id, err := s.id()
 		if err != nil {
-			return err
+			return fmt.Errorf("piece %q: %w", key, err)
 		}
-		return m.add(piece, id)
+		return m.add(string(key), id)
 	})
 	if err == nil {
 		err = s.end()
@@ -175,21 +187,24 @@ func (m *jsonModel) readVocabulary(_, model object) error {
 }
 
 // add gives a piece its id.
-func (m *jsonModel) add(piece string, id int32) error {
-	if id >= MaxVocabulary {
-		return fmt.Errorf("piece %q has id %d, more than the %d allowed", piece, id, MaxVocabulary-1)
+func (m *jsonModel) add(text string, id int32) error {
+	if text == "" {
+		return fmt.Errorf("piece %d has no text", id)
 	}
-	if first, ok := m.ids[piece]; ok {
-		return fmt.Errorf("piece %q is there twice, as %d and %d", piece, first, id)
+	if id < 0 || id >= MaxVocabulary {
+		return fmt.Errorf("piece %q has id %d, not one from 0 to %d", text, id, MaxVocabulary-1)
 	}
-	if grow := int(id) + 1 - len(m.taken); grow > 0 {
-		m.taken = append(m.taken, make([]bool, grow)...)
+	if first, ok := m.ids[text]; ok {
+		return fmt.Errorf("piece %q is there twice, as %d and %d", text, first, id)
 	}
-	if m.taken[id] {
-		return fmt.Errorf("id %d is piece %q and another", id, piece)
+	if grow := int(id) + 1 - len(m.texts); grow > 0 {
+		m.texts = append(m.texts, make([]string, grow)...)
 	}
-	m.taken[id] = true
-	m.ids[piece] = id
+	if other := m.texts[id]; other != "" {
+		return fmt.Errorf("pieces %q and %q both have id %d", other, text, id)
+	}
+	m.texts[id] = text
+	m.ids[text] = id
 	return nil
 }
 
@@ -212,17 +227,12 @@ func (m *jsonModel) readAdded(file, _ object) error {
 	}
 	literals, symbols := map[string]int32{}, map[string]int32{}
 	for _, token := range tokens {
-		if token.Content == "" || token.ID < 0 {
-			return fmt.Errorf("added token %d, %q: it needs a text, and an id from 0 on", token.ID, token.Content)
-		}
-		id, ok := m.ids[token.Content]
-		if ok && id != token.ID {
-			return fmt.Errorf("added token %q has id %d, but %d in the vocabulary", token.Content, token.ID, id)
-		}
-		if !ok {
+		if id, ok := m.ids[token.Content]; !ok {
 			if err := m.add(token.Content, token.ID); err != nil {
 				return fmt.Errorf("added tokens: %w", err)
 			}
+		} else if id != token.ID {
+			return fmt.Errorf("added token %q has id %d, but %d in the vocabulary", token.Content, token.ID, id)
 		}
 		switch {
 		case token.Special:
@@ -244,7 +254,8 @@ func (m *jsonModel) readAdded(file, _ object) error {
 func (m *jsonModel) readMerges(_, model object) error {
 	data := model["merges"]
 	m.merges.pairs = make(map[pair]merging, len(data)/32)
-	var joint []byte
+	var text []byte
+	var joint int32
 	count := uint32(0)
 	s := scanner{data: data}
 	err := s.array(func() error {
@@ -252,18 +263,26 @@ func (m *jsonModel) readMerges(_, model object) error {
 		if err != nil {
 			return fmt.Errorf("merge %d: %w", count, err)
 		}
-		joint = append(append(joint[:0], left...), right...)
-		var ids [3]int32
-		for i, part := range [][]byte{left, right, joint} {
+		text = append(append(text[:0], left...), right...)
+		// All merges into a piece follow each other, and then come those into the piece with the next id, as a rule.
+		if joint < int32(len(m.texts)) && m.texts[joint] != string(text) {
+			joint++
+		}
+		ids := [3]int32{2: joint}
+		for i, part := range [...][]byte{left, right, text} {
+			if i == 2 && joint < int32(len(m.texts)) && m.texts[joint] == string(text) {
+				break
+			}
 			id, ok := m.ids[string(part)]
 			if !ok {
 				return fmt.Errorf("merge %d of %q and %q: %q is not in the vocabulary", count, left, right, part)
 			}
 			ids[i] = id
 		}
+		joint = ids[2]
 		// A merge that makes a special token would let text make it.
-		if !m.special[ids[2]] {
-			m.merges.pairs[pairOf(ids[0], ids[1])] = merging{rank: count, id: ids[2]}
+		if !m.special[joint] {
+			m.merges.pairs[pairOf(ids[0], ids[1])] = merging{rank: count, id: joint}
 		}
 		count++
 		return nil
@@ -344,11 +363,11 @@ func (m *jsonModel) readFallback(_, model object) error {
 
 // finish keeps of the vocabulary what encoding looks up: single characters. Longer pieces come from merges.
 func (m *jsonModel) finish(_, _ object) error {
-	m.vocabulary = len(m.taken)
+	m.vocabulary = len(m.texts)
 	m.pieces = map[string]int32{}
-	for piece, id := range m.ids {
-		if _, size := utf8.DecodeRuneInString(piece); size == len(piece) && size > 0 && !m.special[id] {
-			m.pieces[piece] = id
+	for id, text := range m.texts {
+		if _, size := utf8.DecodeRuneInString(text); size == len(text) && size > 0 && !m.special[int32(id)] {
+			m.pieces[text] = int32(id)
 		}
 	}
 	var err error

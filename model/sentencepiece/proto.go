@@ -197,12 +197,11 @@ func (m *protoModel) tokenizer() (*Tokenizer, error) {
 		pieces: make(map[string]int32, len(m.pieces)),
 	}
 	t.merges.ranks = make([]uint32, len(m.pieces))
-	reserved, symbols, bytes := map[string]int32{}, map[string]int32{}, map[string]int32{}
-	controls := map[string]int32{}
+	// Text and the reserved pieces have names of their own: a model may have a piece <s> beside the control symbol <s>.
+	reserved, symbols := map[string]int32{}, map[string]int32{}
+	controls, bytes := map[string]int32{}, map[string]int32{}
 	for i, p := range m.pieces {
-		id := int32(i)
-		// Text and the reserved pieces have names of their own: a model may have a piece <s> beside the control symbol <s>.
-		names := reserved
+		id, names := int32(i), reserved
 		switch p.kind {
 		case pieceUnknown:
 			if t.unknown >= 0 {

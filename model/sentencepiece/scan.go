@@ -191,24 +191,27 @@ func (s *scanner) nested() error {
 // object is a JSON object whose values have not been looked at.
 type object map[string][]byte
 
-// readObject reads data, which must be one object. A key that is there twice is an error: readers differ in which they take.
-func readObject(data []byte) (object, error) {
+// members reads an object. A value that own, if there is one, reads itself is nil in the result. A key that is there twice is an
+// error: readers differ in which of them they take.
+func (s *scanner) members(own func(key []byte) (bool, error)) (object, error) {
 	o := object{}
-	s := scanner{data: data}
 	err := s.object(func(key []byte) error {
+		if _, ok := o[string(key)]; ok {
+			return s.fail("%q is there twice", key)
+		}
+		o[string(key)] = nil
+		if own != nil {
+			if done, err := own(key); done || err != nil {
+				return err
+			}
+		}
 		value, err := s.value()
 		if err != nil {
 			return err
 		}
-		if _, ok := o[string(key)]; ok {
-			return s.fail("%q is there twice", key)
-		}
 		o[string(key)] = value
 		return nil
 	})
-	if err == nil {
-		err = s.end()
-	}
 	return o, err
 }
 

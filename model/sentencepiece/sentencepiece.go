@@ -93,12 +93,7 @@ type Tokenizer struct {
 
 // Open reads a tokenizer file; what kind it is shows in its content, not in its name.
 func Open(path string) (*Tokenizer, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read tokenizer: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
+	data, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("read tokenizer: %w", err)
 	}
@@ -109,10 +104,32 @@ func Open(path string) (*Tokenizer, error) {
 	return t, nil
 }
 
+var errTooLarge = fmt.Errorf("%w: larger than %d MiB, which none is", ErrFormat, MaxFileBytes>>20)
+
+// read reads a file, of one too large at most a byte more than may be.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > MaxFileBytes {
+		return nil, fmt.Errorf("%q: %w", path, errTooLarge)
+	}
+	var b bytes.Buffer
+	b.Grow(int(info.Size()) + bytes.MinRead)
+	_, err = b.ReadFrom(io.LimitReader(f, MaxFileBytes+1))
+	return b.Bytes(), err
+}
+
 // Parse reads a tokenizer from the content of its file. It keeps nothing of data.
 func Parse(data []byte) (*Tokenizer, error) {
 	if len(data) > MaxFileBytes {
-		return nil, fmt.Errorf("%w: larger than %d bytes, which none is", ErrFormat, MaxFileBytes)
+		return nil, errTooLarge
 	}
 	var t *Tokenizer
 	var err error
