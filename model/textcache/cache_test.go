@@ -242,7 +242,7 @@ func TestReadOnly(t *testing.T) {
 		if err := os.Chmod(folder, 0o555); err != nil {
 			t.Fatal(err)
 		}
-		defer os.Chmod(folder, 0o755)
+		t.Cleanup(func() { _ = os.Chmod(folder, 0o755) }) // so that it can be removed
 		if err := c.Put("m", "x", []float32{2}); err == nil || !strings.Contains(err.Error(), "choose another folder for text embeddings") {
 			t.Errorf("it was written: %v", err)
 		}

@@ -219,7 +219,10 @@ func TestUnread(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- process.Wait() }()
 	select {
-	case <-ended:
+	case err := <-ended:
+		if err == nil {
+			t.Error("it ended well")
+		}
 	case <-time.After(5 * time.Second):
 		t.Fatal("it is waited for")
 	}

@@ -69,7 +69,7 @@ func (s *session) embed(ctx context.Context, w *wanted, texts []int) error {
 	}
 	stopped := ctx.Err() != nil // what was read since is of a process that was killed here
 	err = s.fault(err)
-	<-written // the pipe is closed
+	_ = <-written // that the pipe is closed
 	if stopped {
 		return context.Cause(ctx)
 	}
