@@ -16,6 +16,10 @@ import (
 	"github.com/toklip/toklip/api/toklipv1"
 )
 
+// labelEvent is an event as a node sends it, but for what it calls the label.
+const labelEvent = `{"boot_id":"b1","camera":"front","sequence":41,"label":"box\u001b[2J","region":"hall","event":"gone","reason":"stopping",` +
+	`"label_set":"l1","at_ns":5,"since_ns":4,"duration_ns":2500000000,"score":0.25,"peak":0.75}`
+
 // Labels that are present come before others, however many there are; their time goes on
 // with the frames.
 func TestLabels(t *testing.T) {
