@@ -28,20 +28,23 @@ func (d *daemon) newLabels() error {
 	if opt.StateFile, err = labelling.StateFile(d.cfg.Labels.StateFile, d.node); err != nil {
 		return err
 	}
-	text := d.model.manifest.Text
-	if _, _, opt.NoTexts = text.Logit(0); opt.NoTexts == nil {
-		opt.Scale, opt.Bias = math.Exp(*text.LogitScale), *text.LogitBias
-		d.texts, opt.NoTexts = d.newTexts()
-	}
-	if d.texts != nil {
-		opt.Texts = d.texts
+	if d.texts, opt.NoTexts = d.newTexts(); d.texts != nil {
+		text := d.model.manifest.Text
+		opt.Texts, opt.Scale, opt.Bias = d.texts, math.Exp(*text.LogitScale), *text.LogitBias
 	}
 	d.labels = labelling.New(opt)
 	return nil
 }
 
-// newTexts prepares the text tower; it runs in a process of its own, and only for texts that are not cached.
+// newTexts prepares the text tower; it runs in a process of its own, and only for texts that are not cached. It is nil, and the
+// error says why, for a model that cannot score texts.
 func (d *daemon) newTexts() (*texttower.Child, error) {
+	if err := texttower.Check(d.model.dir, d.model.manifest); err != nil {
+		return nil, err
+	}
+	if _, _, err := d.model.manifest.Text.Logit(0); err != nil {
+		return nil, err
+	}
 	cache, err := texttower.OpenCache(d.cfg.Labels.CacheDir)
 	if err != nil {
 		d.log.Warn("text embeddings are not kept: every start runs the text tower", "error", err)

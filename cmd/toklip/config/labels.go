@@ -71,9 +71,6 @@ func (c *Labels) Resolve(l Label) labels.Label {
 		Name: l.Name, Prompts: l.Prompts, Templates: l.Templates,
 		Threshold: c.Threshold, Hold: c.Hold.Std(),
 	}
-	if len(out.Prompts) == 0 {
-		out.Prompts = []string{l.Name}
-	}
 	if len(out.Templates) == 0 {
 		out.Templates = c.Templates
 	}

@@ -47,11 +47,11 @@ func TestLabelSets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	box := labels.Label{Name: "red box", Prompts: []string{"red box"}, Templates: []string{"a {}"}, Threshold: 0.4, Hysteresis: 0.1, Hold: time.Second}
+	box := labels.Label{Name: "red box", Templates: []string{"a {}"}, Threshold: 0.4, Hysteresis: 0.1, Hold: time.Second}
 	person := labels.Label{Name: "person", Prompts: []string{"somebody", "a human"}, Templates: []string{"a {}"}, Threshold: 0.1, Hysteresis: 0.05, Hold: 3 * time.Second}
-	robot := labels.Label{Name: "robot", Prompts: []string{"robot"}, Templates: []string{"{}"}, Threshold: 0.4, Hold: time.Second}
+	robot := labels.Label{Name: "robot", Templates: []string{"{}"}, Threshold: 0.4, Hold: time.Second}
 	cone := box
-	cone.Name, cone.Prompts = "cone", []string{"cone"}
+	cone.Name = "cone"
 	for i, want := range [][]labels.Label{{box, person, robot}, {person, cone}, nil} {
 		if got := cfg.Labels.LabelSet(cfg.Cameras[i]).Labels; !reflect.DeepEqual(got, want) {
 			t.Errorf("camera %s has %+v, want %+v", cfg.Cameras[i].Name, got, want)

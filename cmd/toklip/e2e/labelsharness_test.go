@@ -75,6 +75,7 @@ func newLabelled(t *testing.T, photos ...string) *labelled {
 		}
 	}
 	e2etest.Mosquitto(t, l.port)
+	l.publish(t, "test/first", "-r", "-m", "here")
 	return l
 }
 
@@ -92,31 +93,34 @@ func (l *labelled) configure(t *testing.T, labels, camera string) {
 	}
 }
 
-// start starts the daemon and waits until it answers.
+// start starts the daemon and waits until its camera is online.
 func (l *labelled) start(t *testing.T) {
 	t.Helper()
 	if l.replies == nil {
 		l.replies = l.subscribe(t, "test/replies")
 	}
+	status := l.subscribe(t, l.photo(api.KindStatus))
 	l.daemon = start(t, l.toklip, "run", "--config", l.config)
-	l.await(t, "cameras", ``, `"photo":{"status":"online"`)
+	for line := ""; !strings.Contains(line, `"online"`); {
+		select {
+		case line = <-status.Lines():
+		case <-l.daemon.Ended:
+			t.Fatalf("the daemon has ended:\n%s", l.daemon.Out)
+		case <-time.After(e2etest.Patience):
+			t.Fatalf("the camera does not come online:\n%s", l.daemon.Out)
+		}
+	}
 }
 
 // subscribe subscribes to topics and waits until that is in force.
 func (l *labelled) subscribe(t *testing.T, topics ...string) *e2etest.Process {
 	t.Helper()
-	const ready = "test/ready"
-	s := subscribe(t, l.port, false, append(topics, ready)...)
-	for {
-		l.publish(t, ready, "-m", "here")
-		select {
-		case line := <-s.Lines():
-			if strings.HasPrefix(line, ready) {
-				return s
-			}
-		case <-time.After(100 * time.Millisecond):
-		}
+	const first = "test/first" // retained: it comes as soon as the subscription is there
+	s := subscribe(t, l.port, false, append([]string{first}, topics...)...)
+	if line := s.Line(t); line != first+" here" {
+		t.Fatalf("the first line is %s", line)
 	}
+	return s
 }
 
 // photo is a topic of the camera.
@@ -174,16 +178,7 @@ func (l *labelled) answer(t *testing.T) reply {
 // await asks until the answer holds a text.
 func (l *labelled) await(t *testing.T, verb, args, want string) {
 	t.Helper()
-	var last reply
-	e2etest.WaitFor(t, verb+" says "+want, func() bool {
-		select {
-		case <-l.daemon.Ended:
-			t.Fatalf("the daemon has ended:\n%s", l.daemon.Out)
-		default:
-		}
-		last = l.ask(t, verb, args)
-		return strings.Contains(string(last.Result), want)
-	})
+	e2etest.WaitFor(t, verb+" says "+want, func() bool { return strings.Contains(string(l.ask(t, verb, args).Result), want) })
 }
 
 // must asks and reads the result of a command that has to succeed.

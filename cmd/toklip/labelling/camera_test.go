@@ -216,7 +216,7 @@ func TestSetsChangeBetweenFrames(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if len(hashes) < 2 || last < 300 {
+	if len(hashes) < 2 || last < 100 {
 		t.Errorf("%d frames by sets %v: too few to show anything", last, hashes)
 	}
 }

@@ -123,8 +123,8 @@ func TestSettingsOfACommand(t *testing.T) {
 	second := time.Second
 	want := labels.Set{Labels: []labels.Label{
 		{Name: "person", Prompts: []string{"red person"}, Templates: []string{"{}"}, Threshold: 0.3, Hysteresis: 0.1, Hold: 5 * second},
-		{Name: "box", Prompts: []string{"box"}, Templates: []string{"{}"}, Threshold: 0.6, Hysteresis: 0.1, Hold: 5 * second},
-		{Name: "cone", Prompts: []string{"cone"}, Templates: []string{"{}"}, Threshold: 0.6, Hysteresis: 0.1, Hold: 2 * second},
+		{Name: "box", Templates: []string{"{}"}, Threshold: 0.6, Hysteresis: 0.1, Hold: 5 * second},
+		{Name: "cone", Templates: []string{"{}"}, Threshold: 0.6, Hysteresis: 0.1, Hold: 2 * second},
 	}}
 	if fmt.Sprint(set) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", set, want)

@@ -41,7 +41,7 @@ func TestTowerThatFailsAtFirst(t *testing.T) {
 func TestModelWithoutTower(t *testing.T) {
 	r := newRig(t, twoLabels+"[[camera]]\nname = \"left\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"right\"\nsource = \"test://pattern\"\nlabels = []\n")
 	log := new(capturetest.Output)
-	r.opt.Texts, r.opt.NoTexts, r.opt.Logger = nil, errors.Join(texttower.ErrNoTower), slog.New(slog.NewTextHandler(log, nil))
+	r.opt.Texts, r.opt.NoTexts, r.opt.Logger = nil, texttower.ErrNoTower, slog.New(slog.NewTextHandler(log, nil))
 	r.again()
 	r.shortestPause = time.Millisecond
 	r.run(t)

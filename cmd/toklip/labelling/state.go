@@ -72,7 +72,11 @@ func (d *duration) UnmarshalText(text []byte) error {
 func valuesOf(set *labels.Set) []labelValue {
 	values := []labelValue{}
 	for _, l := range set.Labels {
-		values = append(values, labelValue{l.Name, l.Prompts, l.Templates, l.Threshold, l.Hysteresis, duration(l.Hold)})
+		prompts := l.Prompts
+		if len(prompts) == 0 { // the name is one
+			prompts = []string{l.Name}
+		}
+		values = append(values, labelValue{l.Name, prompts, l.Templates, l.Threshold, l.Hysteresis, duration(l.Hold)})
 	}
 	return values
 }

@@ -1,0 +1,190 @@
+package labelling
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/toklip/toklip/engine/labels"
+)
+
+// Pauses between attempts to bring sets into force or to write the state file.
+const (
+	shortestPause = 2 * time.Second
+	longestPause  = 5 * time.Minute
+)
+
+// Run brings sets into force and scores regions until ctx ends.
+func (l *Labelling) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { l.scoreRegions(ctx); return nil })
+	group.Go(func() error { l.settleAlways(ctx); return nil })
+	return group.Wait()
+}
+
+// settleAlways brings what is wanted into force, now and whenever that changes, and tries again what failed.
+func (l *Labelling) settleAlways(ctx context.Context) {
+	pause := l.shortestPause
+	for {
+		again := l.settle(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		var retry <-chan time.Time
+		if again {
+			retry = time.After(pause)
+			pause = min(2*pause, longestPause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.wake:
+			pause = l.shortestPause
+		case <-retry:
+		}
+	}
+}
+
+// settle brings what is wanted into force and the state file up to date. It reports whether another attempt makes sense.
+func (l *Labelling) settle(ctx context.Context) (again bool) {
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return false
+	}
+	defer unlock()
+	pending := l.pending()
+	l.mu.Lock()
+	l.settling = true
+	l.mu.Unlock()
+	_, err = l.enforce(ctx, pending)
+	if err != nil && ctx.Err() != nil {
+		return false
+	}
+	l.mu.Lock()
+	l.settling, l.embedding = false, 0
+	before := l.fault
+	l.fault = ""
+	if err != nil {
+		l.fault = err.Error()
+	}
+	news := len(pending) > 0 || before != l.fault
+	l.mu.Unlock()
+	saveErr := l.save()
+	if err != nil {
+		l.log.Error("labels are not in use", "cameras", names(pending), "error", err)
+	}
+	for c, is := range pending {
+		if err == nil && len(is.set.Labels) > 0 {
+			l.log.Info("labels in use", "camera", c.name, "labels", len(is.set.Labels), "label_set", is.set.Hash(), "source", is.source)
+		}
+	}
+	if news {
+		l.changed()
+	}
+	return saveErr != nil || err != nil && l.opt.Texts != nil // a model that cannot embed texts never will
+}
+
+// lock waits for the turn to change sets.
+func (l *Labelling) lock(ctx context.Context) (unlock func(), err error) {
+	select {
+	case <-l.changing:
+		return func() { l.changing <- struct{}{} }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// pending are the cameras for which something else is in force than wanted.
+func (l *Labelling) pending() map[*Camera]*assignment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := map[*Camera]*assignment{}
+	for _, c := range l.cameras {
+		if is, _ := c.inForce(); is != l.wanted[c.name] {
+			found[c] = l.wanted[c.name]
+		}
+	}
+	return found
+}
+
+// names of cameras, in order.
+func names(of map[*Camera]*assignment) []string {
+	var all []string
+	for c := range of {
+		all = append(all, c.name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// enforce has the texts of the assignments embedded and puts all of them into force, or none. It says how many texts the tower
+// had to run for. The turn to change sets must have been taken.
+func (l *Labelling) enforce(ctx context.Context, assignments map[*Camera]*assignment) (embedded int, err error) {
+	var texts []string
+	for _, is := range assignments {
+		texts = append(texts, is.set.Texts()...)
+	}
+	vectors, embedded, err := l.embed(ctx, texts)
+	if err != nil {
+		return embedded, err
+	}
+	compiled := map[string]*labels.Compiled{} // cameras often share a set
+	for _, is := range assignments {
+		hash := is.set.Hash()
+		if compiled[hash] != nil {
+			continue
+		}
+		if compiled[hash], err = labels.Compile(&is.set, vectors, l.opt.Scale, l.opt.Bias); err != nil {
+			return embedded, err
+		}
+	}
+	for c, is := range assignments {
+		c.use(is, compiled[is.set.Hash()])
+	}
+	return embedded, nil
+}
+
+// embed has the tower embed texts, by text, and says how many of them were not known before.
+func (l *Labelling) embed(ctx context.Context, texts []string) (vectors map[string][]float32, embedded int, err error) {
+	if len(texts) == 0 {
+		return nil, 0, nil
+	}
+	if l.opt.Texts == nil {
+		return nil, 0, l.opt.NoTexts
+	}
+	slices.Sort(texts)
+	texts = slices.Compact(texts)
+	select {
+	case <-l.tower: // so that what it counts belongs to these texts
+		defer func() { l.tower <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	before := l.embedded.Load()
+	list, err := l.opt.Texts.Embed(ctx, texts)
+	embedded = int(l.embedded.Load() - before)
+	if err != nil {
+		return nil, embedded, err
+	}
+	vectors = make(map[string][]float32, len(texts))
+	for i, text := range texts {
+		vectors[text] = list[i]
+	}
+	return vectors, embedded, nil
+}
+
+// Computing counts texts that the tower is about to embed.
+func (l *Labelling) Computing(texts int) {
+	l.embedded.Add(int64(texts))
+	l.mu.Lock()
+	news := l.settling
+	if news {
+		l.embedding = texts
+	}
+	l.mu.Unlock()
+	if news {
+		l.changed()
+	}
+}
