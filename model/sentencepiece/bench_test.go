@@ -33,7 +33,7 @@ func BenchmarkOpen(b *testing.B) {
 				if t.Vocabulary() != len(v.pieces) {
 					b.Fatalf("%d pieces, want %d", t.Vocabulary(), len(v.pieces))
 				}
-				if n := len(t.merges.pairs); n > 0 {
+				if n := len(t.merges.listed.rank); n > 0 {
 					b.ReportMetric(float64(n), "merges")
 				}
 			}

@@ -16,7 +16,6 @@ type jsonModel struct {
 	ids      map[string]int32 // the whole vocabulary
 	texts    []string         // the same by id, empty where no piece has it
 	controls map[string]int32 // special tokens: never made from text
-	special  map[int32]bool   // their ids
 }
 
 // parseJSON reads a tokenizer.json.
@@ -35,9 +34,14 @@ func parseJSON(data []byte) (*Tokenizer, error) {
 	if err := errors.Join(file.check(), model.check("vocab", "merges")); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
+	for _, key := range []string{"vocab", "merges"} {
+		if _, ok := model[key]; !ok {
+			return nil, fmt.Errorf(`%w: its "model" has no %q`, ErrFormat, key)
+		}
+	}
 	m := jsonModel{
 		Tokenizer: &Tokenizer{format: JSON, unknown: -1},
-		controls:  map[string]int32{}, special: map[int32]bool{},
+		controls:  map[string]int32{},
 	}
 	// Steps that only make sense after those before them.
 	for _, step := range []func(file, model object) error{
@@ -237,7 +241,6 @@ func (m *jsonModel) readAdded(file, _ object) error {
 		switch {
 		case token.Special:
 			m.controls[token.Content] = token.ID
-			m.special[token.ID] = true
 		case token.SingleWord || token.Lstrip || token.Rstrip:
 			return unsupported("added token %q is found depending on what is around it (single_word, lstrip, rstrip)", token.Content)
 		case token.Normalized:
@@ -253,38 +256,28 @@ func (m *jsonModel) readAdded(file, _ object) error {
 // readMerges reads the pairs that merge, either "a b" or ["a","b"].
 func (m *jsonModel) readMerges(_, model object) error {
 	data := model["merges"]
-	m.merges.pairs = make(map[pair]merging, len(data)/32)
+	list := make([]split, 0, len(data)/24)
 	var text []byte
-	var joint int32
-	count := uint32(0)
 	s := scanner{data: data}
 	err := s.array(func() error {
 		left, right, err := readMerge(&s)
+		if err == nil && (len(left) == 0 || len(right) == 0) {
+			err = errors.New("a part without text")
+		}
 		if err != nil {
-			return fmt.Errorf("merge %d: %w", count, err)
+			return fmt.Errorf("merge %d: %w", len(list), err)
 		}
 		text = append(append(text[:0], left...), right...)
-		// All merges into a piece follow each other, and then come those into the piece with the next id, as a rule.
-		if joint < int32(len(m.texts)) && m.texts[joint] != string(text) {
-			joint++
+		before := int32(0)
+		if len(list) > 0 {
+			before = list[len(list)-1].id
 		}
-		ids := [3]int32{2: joint}
-		for i, part := range [...][]byte{left, right, text} {
-			if i == 2 && joint < int32(len(m.texts)) && m.texts[joint] == string(text) {
-				break
-			}
-			id, ok := m.ids[string(part)]
-			if !ok {
-				return fmt.Errorf("merge %d of %q and %q: %q is not in the vocabulary", count, left, right, part)
-			}
-			ids[i] = id
+		id, ok := m.lookUp(text, before)
+		if !ok {
+			return fmt.Errorf("merge %d of %q and %q: %q is not in the vocabulary", len(list), left, right, text)
 		}
-		joint = ids[2]
-		// A merge that makes a special token would let text make it.
-		if !m.special[joint] {
-			m.merges.pairs[pairOf(ids[0], ids[1])] = merging{rank: count, id: joint}
-		}
-		count++
+		// Parts that are no pieces need no error: there will be nothing to merge.
+		list = append(list, split{id: id, left: uint32(len(left))})
 		return nil
 	})
 	if err == nil {
@@ -293,7 +286,20 @@ func (m *jsonModel) readMerges(_, model object) error {
 	if err != nil {
 		return fmt.Errorf(`"merges": %w`, err)
 	}
+	m.merges.listed = newSplits(list, len(m.texts))
 	return nil
+}
+
+// lookUp finds the piece that text is. As a rule, the merges into a piece follow each other, and after them come those into the piece
+// with the next id: before is the piece of the last merge.
+func (m *jsonModel) lookUp(text []byte, before int32) (id int32, ok bool) {
+	for id := before; id <= before+1 && int(id) < len(m.texts); id++ {
+		if m.texts[id] == string(text) {
+			return id, true
+		}
+	}
+	id, ok = m.ids[string(text)]
+	return id, ok
 }
 
 func readMerge(s *scanner) (left, right []byte, err error) {
@@ -361,14 +367,15 @@ func (m *jsonModel) readFallback(_, model object) error {
 	return nil
 }
 
-// finish keeps of the vocabulary what encoding looks up: single characters. Longer pieces come from merges.
+// finish leaves those pieces that text may become: what a special token's text is made of stays as it is.
 func (m *jsonModel) finish(_, _ object) error {
 	m.vocabulary = len(m.texts)
-	m.pieces = map[string]int32{}
-	for id, text := range m.texts {
-		if _, size := utf8.DecodeRuneInString(text); size == len(text) && size > 0 && !m.special[int32(id)] {
-			m.pieces[text] = int32(id)
-		}
+	for token := range m.controls {
+		delete(m.ids, token)
+	}
+	m.pieces = m.ids
+	for _, text := range m.texts {
+		m.longest = max(m.longest, len(text))
 	}
 	var err error
 	m.pad, m.eos, err = ending(m.controls, []string{"<pad>"}, []string{"<eos>", "</s>"})

@@ -240,7 +240,7 @@ func (m *protoModel) tokenizer() (*Tokenizer, error) {
 	t.symbols = newMatcher(symbols)
 	t.normaliser = normaliser{prefix: m.dummyPrefix, collapse: m.collapse, keep: &t.symbols}
 	var err error
-	t.pad, t.eos, err = ending(controls, []string{m.pad, "<pad>"}, []string{m.eos, "<eos>", "</s>"})
+	t.pad, t.eos, err = ending(controls, []string{m.pad, "<pad>"}, []string{m.eos, "</s>", "<eos>"})
 	return t, err
 }
 

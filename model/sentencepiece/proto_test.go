@@ -52,7 +52,7 @@ func TestBrokenProto(t *testing.T) {
 		"byte missing":    {with(func(v *vocabulary) { v.pieces[4+0x41].kind = pieceNormal }), ErrFormat, `the piece "<0x41>" is missing`},
 		"byte named else": {with(func(v *vocabulary) { v.add(pieceByte, 0, "<0x4g>") }), ErrFormat, `"<0x4g>" is said to be the piece of a byte`},
 		"bytes unused":    {with(func(v *vocabulary) { v.byteFallback = false }), ErrFormat, "byte_fallback is off"},
-		"no padding":      {with(func(v *vocabulary) { v.pieces[0].text = "<nothing>" }), ErrUnsupported, `no control symbol for padding, none of ["<pad>" "<pad>"]`},
+		"no padding":      {with(func(v *vocabulary) { v.pieces[0].text = "<nothing>" }), ErrUnsupported, `no control symbol for padding, none of ["<pad>"]`},
 		"no end":          {with(func(v *vocabulary) { v.pieces[1].kind = pieceUser }), ErrUnsupported, "no control symbol for the end of sentence"},
 		"unigram":         {with(func(v *vocabulary) { v.trainer = varints(fieldModelType, 1) }), ErrUnsupported, "of kind unigram; Gemma's and SigLIP 2's are BPE"},
 		"type of model":   {with(func(v *vocabulary) { v.trainer = varints(fieldModelType, 9) }), ErrUnsupported, "of kind type 9"},

@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// scanner reads JSON where it lies, piece by piece. Vocabularies and merges come to a million and a half strings, of which encoding/json would
-// make as many allocations and two passes; what is small goes to encoding/json.
+// scanner reads JSON where it lies. Vocabulary and merges come to a million and a half strings, for each of which encoding/json would
+// allocate, in a second pass over the file; what is small goes to encoding/json.
 type scanner struct {
 	data []byte // valid UTF-8
 	at   int

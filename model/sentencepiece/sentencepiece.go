@@ -79,7 +79,7 @@ type Tokenizer struct {
 	unknown    int32       // the piece of what has no piece; used only without byte fallback
 	bytes      *[256]int32 // pieces of the bytes, nil without byte fallback
 
-	pieces  map[string]int32 // those that text may become: no control symbols, no bytes
+	pieces  map[string]int32 // by text: those that text may become, so no control symbols
 	longest int              // bytes of the longest of them
 	merges  merges
 	unused  []bool // by id: pieces that merging goes through and that are taken apart again; nil if there are none
@@ -215,5 +215,5 @@ func control(controls map[string]int32, purpose string, names []string) (int32, 
 			return id, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: no control symbol for %s, none of %q", ErrUnsupported, purpose, names)
+	return 0, fmt.Errorf("%w: no control symbol for %s, none of %q; prompts need one", ErrUnsupported, purpose, slices.Compact(names))
 }
