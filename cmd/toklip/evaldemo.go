@@ -102,7 +102,7 @@ func (j *judge) demo(cmd *cobra.Command, dir string, truth *eval.HeldOut) (_ *de
 		captions[i] = caption.Text
 	}
 	var labelRows, captionRows *eval.Vectors
-	err = j.texts(cmd.Context(), func(tower texttower.Embedder) (err error) {
+	err = j.texts(len(truth.Templates)*len(names)+len(captions), func(tower texttower.Embedder) (err error) {
 		if labelRows, err = j.ensembles(cmd.Context(), tower, prompts); err != nil {
 			return err
 		}

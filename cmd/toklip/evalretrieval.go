@@ -129,7 +129,7 @@ func (j *judge) retrieval(cmd *cobra.Command, list *eval.Captions, images string
 		return nil, errors.New("no caption is left: none belongs to a picture that could be read")
 	}
 	var captions *eval.Vectors
-	err = j.texts(cmd.Context(), func(tower texttower.Embedder) (err error) {
+	err = j.texts(len(texts), func(tower texttower.Embedder) (err error) {
 		captions, err = j.eachText(cmd.Context(), tower, texts)
 		return err
 	})

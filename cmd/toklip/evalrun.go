@@ -160,9 +160,16 @@ func (j *judge) unreadable(file string, err error) error {
 	return nil
 }
 
-// texts opens the text tower for as long as do runs, so that its memory is free again before pictures are encoded.
-func (j *judge) texts(ctx context.Context, do func(texttower.Embedder) error) (err error) {
-	tower, err := j.flags.texts.open(j.opened.dir, j.opened.manifest, j.flags.library, j.flags.threads, j.stderr)
+// keptTexts is how many texts are kept on disk at most: more would push out those of daemons, and each other.
+const keptTexts = 10_000
+
+// texts opens the text tower for so many texts and for as long as do runs, so that its memory is free again before pictures are encoded.
+func (j *judge) texts(count int, do func(texttower.Embedder) error) (err error) {
+	flags := j.flags.texts
+	if flags.cache == "" && count > keptTexts {
+		flags.cache = texttower.NoCache
+	}
+	tower, err := flags.open(j.opened.dir, j.opened.manifest, j.flags.library, j.flags.threads, j.stderr)
 	if err != nil {
 		return err
 	}

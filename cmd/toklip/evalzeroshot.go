@@ -107,12 +107,13 @@ Published ImageNet figures of TokLIP (top-1 76.4 at 256 px, 80.0 at 384) were co
 
 // zeroShot embeds the classes and judges every picture.
 func (j *judge) zeroShot(cmd *cobra.Command, set *classSet, templates []string) (*zeroShotReport, error) {
-	prompts := make([][]string, len(set.classes))
+	prompts, texts := make([][]string, len(set.classes)), 0
 	for i, class := range set.classes {
 		prompts[i] = eval.Fill(templates, class.Names)
+		texts += len(prompts[i])
 	}
 	var rows *eval.Vectors
-	err := j.texts(cmd.Context(), func(tower texttower.Embedder) (err error) {
+	err := j.texts(texts, func(tower texttower.Embedder) (err error) {
 		rows, err = j.ensembles(cmd.Context(), tower, prompts)
 		return err
 	})
