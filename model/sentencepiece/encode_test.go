@@ -176,7 +176,7 @@ func TestConcurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := []string{"a red box", strings.Repeat("ein großer roter Ball ", 3000), "🤖", ""}
+	texts := []string{"a red box", strings.Repeat("ein großer roter Ball ", 2300), "🤖", ""}
 	var want [][]int32
 	for _, text := range texts {
 		want = append(want, tokenizer.Encode(nil, text))
@@ -187,7 +187,7 @@ func TestConcurrent(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			var ids []int32
-			for i := range 8 {
+			for i := range 4 {
 				n := (g + i) % len(texts)
 				if ids = tokenizer.Encode(ids[:0], texts[n]); !slices.Equal(ids, want[n]) {
 					t.Errorf("text %d differs between goroutines", n)
