@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -163,7 +164,7 @@ func (r *demoReport) print(out io.Writer) {
 		if goal != "" {
 			goal += choose(reached, "", "   not reached")
 		}
-		fmt.Fprintf(out, "%-36s %-26s %s\n", name, value, goal)
+		fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-36s %-30s %s", name, value, goal), " "))
 	}
 	line("", "", "goal", true)
 	for _, group := range []struct {
@@ -175,7 +176,7 @@ func (r *demoReport) print(out io.Writer) {
 			continue
 		}
 		line(fmt.Sprintf("AUROC, %s, mean of %d", group.name, len(group.Labels)), fmt.Sprintf("%.4f", group.Mean), "", true)
-		line(fmt.Sprintf("AUROC, %s, lowest", group.name), fmt.Sprintf("%.4f  %s", group.Lowest.AUROC, group.Lowest.Label), fmt.Sprintf("%.2f", group.goal), group.Lowest.AUROC >= group.goal)
+		line(fmt.Sprintf("AUROC, %s, lowest", group.name), fmt.Sprintf("%.4f  %s, in %s", group.Lowest.AUROC, group.Lowest.Label, plural(group.Lowest.Positives, "frame")), fmt.Sprintf("%.2f", group.goal), group.Lowest.AUROC >= group.goal)
 	}
 	line("recall@10 of captions", fmt.Sprintf("%.4f", r.RecallAt10), fmt.Sprintf("%.2f", goalRecall), r.RecallAt10 >= goalRecall)
 	line("class labels at score 0.5", fmt.Sprintf("precision %.3f, recall %.3f", r.PrecisionAtHalf, r.RecallAtHalf), "", true)

@@ -183,7 +183,7 @@ const textsAtOnce = 64
 // eachText embeds texts, each a row.
 func (j *judge) eachText(ctx context.Context, tower texttower.Embedder, texts []string) (*eval.Vectors, error) {
 	rows := eval.NewVectors(len(texts), j.opened.spec.EmbeddingDim)
-	const stage = "embed texts"
+	const stage = "embed captions"
 	j.bar.update(stage, 0, int64(len(texts)))
 	for from := 0; from < len(texts); from += textsAtOnce {
 		to := min(from+textsAtOnce, len(texts))
@@ -209,7 +209,7 @@ func (j *judge) ensembles(ctx context.Context, tower texttower.Embedder, prompts
 	for _, list := range prompts {
 		total += len(list)
 	}
-	const stage = "embed texts"
+	const stage = "embed prompts"
 	j.bar.update(stage, 0, int64(total))
 	for i, list := range prompts {
 		embeddings, err := tower.Embed(ctx, list)
