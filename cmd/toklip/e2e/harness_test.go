@@ -22,8 +22,8 @@ var built struct {
 	err    error
 }
 
-// programs builds toklip and its worker once and returns their paths. Locks of nodes that the test starts lie in a folder
-// of its own, so that another run of the tests on this machine is not in the way.
+// programs builds toklip and its worker once and returns their paths. Locks and states of nodes that the test starts lie in
+// folders of its own, so that another run of the tests on this machine is not in the way.
 func programs(t *testing.T) (toklip, worker string) {
 	t.Helper()
 	worker = capturetest.Worker(t)
@@ -35,6 +35,7 @@ func programs(t *testing.T) (toklip, worker string) {
 		t.Fatal(built.err)
 	}
 	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	return built.toklip, worker
 }
 

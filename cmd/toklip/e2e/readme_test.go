@@ -66,7 +66,7 @@ func TestREADME(t *testing.T) {
 			t.Errorf("%s: %v\n%s", line, err, out)
 		}
 	}
-	must("bin/toklip model synth --preset tiny --precision fp32,fp16,int8 --out models/toklip-s-256")
+	must("bin/toklip model synth --preset tiny --precision fp32,fp16,int8 --tokenizer " + reference(t, "golden", "tiny_tokenizer.model") + " --out models/toklip-s-256")
 	onTest := trt.ShimVariable + "=" + trttest.Shim(t) + " " + trt.AllowTestVariable + "=1 "
 
 	port := e2etest.FreePort(t)
@@ -80,6 +80,8 @@ func TestREADME(t *testing.T) {
 		case strings.HasPrefix(line, "git clone"), strings.HasPrefix(line, "make "): // this very checkout; TestDemo runs what `make demo` does
 		case strings.HasPrefix(line, "mosquitto_sub "):
 			must(strings.Replace(line, "mosquitto_sub ", "mosquitto_sub -W 30 -p "+port+" ", 1))
+		case strings.HasPrefix(line, "mosquitto_pub "):
+			must(strings.Replace(line, "mosquitto_pub ", "mosquitto_pub -p "+port+" ", 1))
 		case line == "bin/toklip watch":
 			out, err := shell(line + " --duration 2s --broker mqtt://127.0.0.1:" + port)
 			if err != nil || !strings.Contains(out, "demo/clip") {
