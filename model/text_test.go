@@ -51,6 +51,11 @@ func TestImportText(t *testing.T) {
 	if half.Text.Precision != FP16 || half.Text.Hash != found.Text.Hash || len(half.Text.Hash) != 64 {
 		t.Errorf("fp16: %+v\nfp32: %+v", half.Text, found.Text)
 	}
+	// Embeddings on disk are found by it: it must stay what it is.
+	if plain.Text.Hash != "ef80bbd117e1251ba97d62a616a279bf1ccf22eeeb3563a6dfacfd5cb371f6ea" ||
+		half.Text.Hash != "bf1740fd67bcecd951bb3a3a0dc3c36b63e5cf21ed2c06426901c1cf969098c3" {
+		t.Errorf("hashes of the text tower are %s and, with a tokenizer, %s", plain.Text.Hash, half.Text.Hash)
+	}
 	if plain.Text.Hash == half.Text.Hash || plain.Text.Hash == other.Text.Hash {
 		t.Error("another tokenizer or other weights have the same hash")
 	}

@@ -83,16 +83,16 @@ func (t *Text) Embed(ctx context.Context, ids []int32) ([]float32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embed texts: %w", err)
 	}
-	defer options.Destroy()
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		_ = options.Terminate() // it can only fail on options that are gone
+		_ = options.Terminate() // it fails, as Destroy does, on options that are gone alone
 	})
 	defer func() {
 		if !stop() {
 			<-ended
 		}
+		_ = options.Destroy()
 	}()
 	texts := len(ids) / length
 	out := make([]float32, texts*t.spec.EmbeddingDim)
