@@ -77,7 +77,7 @@ class Watch(threading.Thread):
             for largest, pid in ((self.daemon_max, daemon), (self.text_max, child)):
                 for key, size in (status(pid) if pid else {}).items():
                     largest[key] = max(largest.get(key, 0), size)
-            if child and self.score is None:
+            if child:  # it is told just after the start
                 try:
                     with open(f"/proc/{child}/oom_score_adj") as f:
                         self.score = int(f.read())
@@ -87,15 +87,15 @@ class Watch(threading.Thread):
 
 
 def sub(what, wait):
-    return subprocess.Popen(["mosquitto_sub", "-p", port, "-t", f"{topic}/{what}", "-C", "1", "-W", str(wait), "-R"], stdout=subprocess.PIPE)
+    return subprocess.Popen(["mosquitto_sub", "-p", port, "-t", what, "-C", "1", "-W", str(wait), "-R"], stdout=subprocess.PIPE)
 
 
 def command(verb, args):
     """The reply to a command, and after how many seconds it came."""
-    waiting = sub("reply", 3600)
+    waiting = sub("bench-text-reply", 3600)
     time.sleep(0.3)
     begun = time.monotonic()
-    request = json.dumps({"id": verb, "reply_to": f"{topic}/reply", "args": args})
+    request = json.dumps({"id": verb, "reply_to": "bench-text-reply", "args": args})
     subprocess.run(["mosquitto_pub", "-p", port, "-t", f"{topic}/command/{verb}", "-q", "1", "-s"], input=request.encode(), check=True)
     reply = json.loads(waiting.communicate()[0])
     if not reply["ok"]:
@@ -104,7 +104,7 @@ def command(verb, args):
 
 
 def frames():
-    out = sub("metrics", 30).communicate()[0]
+    out = sub(f"{topic}/metrics", 30).communicate()[0]
     return json.loads(out)["cameras"]["pattern"]["sequence"]
 
 
