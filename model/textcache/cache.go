@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// DefaultMaxBytes is the bound of a cache unless told otherwise: 55 000 embeddings of a published model.
+// DefaultMaxBytes is the bound of a cache unless told otherwise: 32 000 embeddings of a published model, which take two blocks of a disk each.
 const DefaultMaxBytes = 256 << 20
 
 // suffix of an embedding's file, and prefix of one that is being written.
