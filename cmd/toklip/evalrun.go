@@ -14,6 +14,7 @@ import (
 	"github.com/toklip/toklip/cmd/toklip/texttower"
 	"github.com/toklip/toklip/engine"
 	"github.com/toklip/toklip/engine/preprocess"
+	"github.com/toklip/toklip/model/textcache"
 )
 
 // evalFlags are those of every command that judges a model.
@@ -160,16 +161,32 @@ func (j *judge) unreadable(file string, err error) error {
 	return nil
 }
 
-// keptTexts is how many texts are kept on disk at most: more would push out those of daemons, and each other.
+// keptTexts is how many texts may be kept with those of daemons: more would push them out, and each other.
 const keptTexts = 10_000
+
+// openTexts makes ready to embed so many texts. Of more than keptTexts the embeddings are kept only in a folder of their own.
+func (j *judge) openTexts(count int) (*texttower.Direct, error) {
+	f, o := j.flags, j.opened
+	switch {
+	case count <= keptTexts || f.texts.cache == texttower.NoCache:
+		return f.texts.open(o.dir, o.manifest, f.library, f.threads, j.stderr)
+	case f.texts.cache == "":
+		fmt.Fprintf(j.stderr, "note: the embeddings of %d texts are not kept; --text-cache with a folder of their own keeps them for another run\n", count)
+		none := textFlags{cache: texttower.NoCache}
+		return none.open(o.dir, o.manifest, f.library, f.threads, j.stderr)
+	}
+	// An embedding is a file, which takes whole blocks of 4 kB.
+	room := int64(count) * int64(4*o.spec.EmbeddingDim+3*4096)
+	cache, err := textcache.Open(f.texts.cache, textcache.Options{MaxBytes: max(textcache.DefaultMaxBytes, room)})
+	if err != nil {
+		return nil, fmt.Errorf("--text-cache: %w", err)
+	}
+	return texttower.NewDirect(texttower.Options{Dir: o.dir, Manifest: o.manifest, Cache: cache, Library: f.library, Threads: f.threads, Logger: warnings(j.stderr)})
+}
 
 // texts opens the text tower for so many texts and for as long as do runs, so that its memory is free again before pictures are encoded.
 func (j *judge) texts(count int, do func(texttower.Embedder) error) (err error) {
-	flags := j.flags.texts
-	if flags.cache == "" && count > keptTexts {
-		flags.cache = texttower.NoCache
-	}
-	tower, err := flags.open(j.opened.dir, j.opened.manifest, j.flags.library, j.flags.threads, j.stderr)
+	tower, err := j.openTexts(count)
 	if err != nil {
 		return err
 	}
