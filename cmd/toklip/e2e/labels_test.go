@@ -251,7 +251,11 @@ func TestLabelsChangeWhileFramesFlow(t *testing.T) {
 
 // TestBrokenLabelCommands sends what cannot be carried out; each is answered, and the labels stay.
 func TestBrokenLabelCommands(t *testing.T) {
-	l := newLabelled(t, "coffee.png")
+	t.Run("mosquitto", func(t *testing.T) { testBrokenLabelCommands(t, newLabelled(t, "coffee.png")) })
+	t.Run("embedded broker", func(t *testing.T) { testBrokenLabelCommands(t, newEmbedded(t, "coffee.png")) })
+}
+
+func testBrokenLabelCommands(t *testing.T, l *labelled) {
 	l.configure(t, `set = ["ball"]`, "")
 	l.start(t)
 	before, _ := l.serving(t)

@@ -26,7 +26,8 @@ path = %q
 threads = 1
 keyframe_interval = "1s"
 [mqtt]
-broker = "mqtt://127.0.0.1:%s"
+broker = %q
+listen = "127.0.0.1:%s"
 metrics_interval = "500ms"
 [capture]
 worker = %q
@@ -45,6 +46,7 @@ source = "images://%s?fps=%d&loop=true"
 // labelled is a running daemon with labels, at mosquitto, and how to talk to it.
 type labelled struct {
 	toklip, worker, model, port string
+	broker                      string // as configured
 	folder                      string // of the camera's photographs
 	state, cache                string
 	fps                         int
@@ -55,8 +57,25 @@ type labelled struct {
 	asked   int
 }
 
-// newLabelled prepares one for the tiny model with its text tower; nothing runs yet but the broker.
+// newLabelled prepares one for the tiny model with its text tower, at mosquitto, which runs.
 func newLabelled(t *testing.T, photos ...string) *labelled {
+	t.Helper()
+	l := prepareLabelled(t, photos...)
+	l.broker = "mqtt://127.0.0.1:" + l.port
+	e2etest.Mosquitto(t, l.port)
+	l.prepareBroker(t)
+	return l
+}
+
+// newEmbedded prepares one with the broker inside.
+func newEmbedded(t *testing.T, photos ...string) *labelled {
+	t.Helper()
+	l := prepareLabelled(t, photos...)
+	l.broker = "embedded"
+	return l
+}
+
+func prepareLabelled(t *testing.T, photos ...string) *labelled {
 	t.Helper()
 	l := &labelled{port: e2etest.FreePort(t), folder: t.TempDir(), state: filepath.Join(t.TempDir(), "labels.json"), cache: t.TempDir(), fps: 10}
 	l.toklip, l.worker = programs(t)
@@ -74,8 +93,6 @@ func newLabelled(t *testing.T, photos ...string) *labelled {
 			t.Fatal(err)
 		}
 	}
-	e2etest.Mosquitto(t, l.port)
-	l.publish(t, "test/first", "-r", "-m", "here")
 	return l
 }
 
@@ -83,7 +100,7 @@ func newLabelled(t *testing.T, photos ...string) *labelled {
 // and after it.
 func (l *labelled) configure(t *testing.T, labels, camera string) {
 	t.Helper()
-	file := configure(t, labelsDaemon, l.model, l.port, l.worker, l.state, l.cache, labels, l.folder, l.fps, camera)
+	file := configure(t, labelsDaemon, l.model, l.broker, l.port, l.worker, l.state, l.cache, labels, l.folder, l.fps, camera)
 	if l.config == "" {
 		l.config = file
 		return
@@ -96,11 +113,17 @@ func (l *labelled) configure(t *testing.T, labels, camera string) {
 // start starts the daemon and waits until its camera is online.
 func (l *labelled) start(t *testing.T) {
 	t.Helper()
+	l.daemon = start(t, l.toklip, "run", "--config", l.config)
+	if l.broker == "embedded" {
+		e2etest.WaitFor(t, "the broker inside listens", func() bool {
+			return exec.Command("mosquitto_pub", "-p", l.port, "-t", "test/there", "-m", "x").Run() == nil
+		})
+		l.prepareBroker(t)
+	}
 	if l.replies == nil {
 		l.replies = l.subscribe(t, "test/replies")
 	}
 	status := l.subscribe(t, l.photo(api.KindStatus))
-	l.daemon = start(t, l.toklip, "run", "--config", l.config)
 	for line := ""; !strings.Contains(line, `"online"`); {
 		select {
 		case line = <-status.Lines():
@@ -112,10 +135,17 @@ func (l *labelled) start(t *testing.T) {
 	}
 }
 
+// first is a topic with a retained message, which comes as soon as a subscription is there.
+const first = "test/first"
+
+func (l *labelled) prepareBroker(t *testing.T) {
+	t.Helper()
+	l.publish(t, first, "-r", "-m", "here")
+}
+
 // subscribe subscribes to topics and waits until that is in force.
 func (l *labelled) subscribe(t *testing.T, topics ...string) *e2etest.Process {
 	t.Helper()
-	const first = "test/first" // retained: it comes as soon as the subscription is there
 	s := subscribe(t, l.port, false, append([]string{first}, topics...)...)
 	if line := s.Line(t); line != first+" here" {
 		t.Fatalf("the first line is %s", line)

@@ -3,6 +3,7 @@ package labelling
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,6 +191,13 @@ func (l *Labelling) Describe(info *api.Info) {
 			to.LabelNames = append(to.LabelNames, label.Name)
 		}
 		to.Regions = regionInfo(is.regions)
+		if hash == "" {
+			continue
+		}
+		to.Publish = append(slices.Clone(to.Publish), string(api.KindLabels), string(api.KindEvent))
+		if len(is.regions) > 0 {
+			to.Publish = append(to.Publish, string(api.KindRegions))
+		}
 	}
 	if len(shared) == 1 {
 		for hash := range shared {

@@ -50,8 +50,9 @@ func TestRegions(t *testing.T) {
 	events := describeAll(r.sink.told())
 	slices.Sort(events)
 	equal(t, "events", events, []string{"blue appeared score 1", "blue gone camera 1", "blue@corner appeared score 1", "blue@corner gone camera 1"})
-	info := api.Info{Cameras: []api.CameraInfo{{Name: "left"}}}
+	info := api.Info{Cameras: []api.CameraInfo{{Name: "left", Publish: []string{"tokens"}}}}
 	r.Describe(&info)
+	equal(t, "what is published", info.Cameras[0].Publish, []string{"tokens", "labels", "event", "regions"})
 	if got := info.Cameras[0].Regions; len(got) != 2 || got[0].Name != "corner" || got[0].Polygon[2] != [2]float64{1, 1} {
 		t.Errorf("info says %+v", got)
 	}
