@@ -66,6 +66,12 @@ func (l *Label) Texts() []string {
 	return texts
 }
 
+// equal reports whether two labels cannot differ in a score or an event: Hash sees the same of them.
+func (l *Label) equal(o *Label) bool {
+	return l.Name == o.Name && slices.Equal(l.prompts(), o.prompts()) && slices.Equal(l.Templates, o.Templates) &&
+		l.Threshold == o.Threshold && l.Hysteresis == o.Hysteresis && l.Hold == o.Hold
+}
+
 // placeholder of a template is where the prompt goes.
 const placeholder = "{}"
 

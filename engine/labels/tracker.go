@@ -20,7 +20,7 @@ type Reason string
 
 const (
 	ReasonScore    Reason = "score"          // it did
-	ReasonLabels   Reason = "labels-changed" // went: the camera has another set now
+	ReasonLabels   Reason = "labels-changed" // went: the camera has another set now, without it or with other settings
 	ReasonCamera   Reason = "camera"         // went: the camera is off
 	ReasonStopping Reason = "stopping"       // went: the program ends
 )
@@ -166,4 +166,24 @@ func (t *Tracker) Finish(at Moment, reason Reason) []Event {
 		}
 	}
 	return t.events
+}
+
+// Replace is a tracker for another set, for the same model, that goes on from this one: labels that are in both sets with
+// the same texts and settings stay as they are, those present since they appeared and with their peak. All others that are
+// present go; the events of that are those of Finish, at the moment of the last Update. Nothing is present for t then.
+func (t *Tracker) Replace(c *Compiled, reason Reason) (next *Tracker, gone []Event) {
+	next = NewTracker(c)
+	next.last = t.last
+	places := make(map[string]int, len(t.states))
+	for i := range t.states {
+		places[t.set.Name(i)] = i
+	}
+	for i := range next.states {
+		from, ok := places[c.Name(i)]
+		if !ok || !c.labels[i].equal(&t.set.labels[from]) {
+			continue
+		}
+		next.states[i], t.states[from] = t.states[from], presence{}
+	}
+	return next, t.Finish(Moment{}, reason)
 }

@@ -136,6 +136,77 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+// relabelled is a set of labels whose templates leave their prompts alone, changed one by one.
+func relabelled(tb testing.TB, change func(*Label), names ...string) *Compiled {
+	tb.Helper()
+	set, embeddings := new(Set), make(map[string][]float32)
+	for _, name := range names {
+		l := Named(name)
+		l.Templates = []string{"{}"}
+		change(&l)
+		for _, text := range l.Texts() {
+			embeddings[text] = []float32{1}
+		}
+		set.Labels = append(set.Labels, l)
+	}
+	c, err := Compile(set, embeddings, 100, -10)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+// Labels that another set keeps as they are stay present, wherever they stand in it, and go on to fade if they do.
+func TestReplace(t *testing.T) {
+	same := func(*Label) {}
+	tr := NewTracker(relabelled(t, same, "a", "b", "c", "d"))
+	tr.Update([]Score{{Score: 0.9}, {Score: 0.8}, {Score: 0.7}, {}}, moment(0))
+	tr.Update([]Score{{Score: 0.6}, {Score: 0.6}, {}, {}}, moment(time.Second)) // c fades
+	next, gone := tr.Replace(relabelled(t, func(l *Label) { l.Prompts = nil }, "d", "c", "new", "b"), ReasonLabels)
+	want := []Event{{Label: 0, At: moment(time.Second), Since: moment(0), Score: 0.6, Peak: 0.9, Duration: time.Second, Reason: ReasonLabels}}
+	if !slices.Equal(gone, want) {
+		t.Errorf("gone: %+v, want %+v", gone, want)
+	}
+	for i, want := range []bool{false, true, false, true} {
+		if since, ok := next.Present(i); ok != want || ok && since != epoch {
+			t.Errorf("label %d: present %v since %d", i, ok, since)
+		}
+	}
+	if e := tr.Finish(moment(2*time.Second), ReasonStopping); len(e) != 0 {
+		t.Errorf("the tracker before still has %+v", e)
+	}
+	events := next.Update([]Score{{Score: 0.5}, {}, {}, {Score: 0.6}}, moment(2*time.Second))
+	want = []Event{
+		{Label: 0, Appeared: true, At: moment(2 * time.Second), Since: moment(2 * time.Second), Score: 0.5, Peak: 0.5, Reason: ReasonScore},
+		{Label: 1, At: moment(2 * time.Second), Since: moment(0), Peak: 0.7, Duration: 2 * time.Second, Reason: ReasonScore},
+	}
+	if !slices.Equal(events, want) {
+		t.Errorf("then: %+v, want %+v", events, want)
+	}
+	if e := next.Finish(Moment{}, ReasonStopping); len(e) != 2 || e[1].Label != 3 || e[1].Peak != 0.8 || e[1].Duration != 2*time.Second {
+		t.Errorf("in the end: %+v", e)
+	}
+}
+
+// A label with another text or setting is another label.
+func TestReplaceByAnotherLabel(t *testing.T) {
+	for what, change := range map[string]func(*Label){
+		"prompts":    func(l *Label) { l.Prompts = append(l.Prompts, "other") },
+		"templates":  func(l *Label) { l.Templates = []string{"{}", "{}"} },
+		"threshold":  func(l *Label) { l.Threshold = 0.6 },
+		"hysteresis": func(l *Label) { l.Hysteresis = 0.2 },
+		"hold":       func(l *Label) { l.Hold++ },
+		"name":       func(l *Label) { l.Name = "A" },
+	} {
+		tr := NewTracker(relabelled(t, func(*Label) {}, "a"))
+		tr.Update(score(0.9), moment(0))
+		next, gone := tr.Replace(relabelled(t, change, "a"), ReasonLabels)
+		if _, ok := next.Present(0); ok || len(gone) != 1 {
+			t.Errorf("%s: present %v, gone %+v", what, ok, gone)
+		}
+	}
+}
+
 // TestLimitsAreAsNarrowAsScores: 0.7 as an fp32 is less than as an fp64.
 func TestLimitsAreAsNarrowAsScores(t *testing.T) {
 	l := Named("a")
