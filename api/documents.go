@@ -176,7 +176,7 @@ type CameraMetrics struct {
 // RegionMetrics count since the start what became of frames whose regions were to be
 // scored, beside the pipeline.
 type RegionMetrics struct {
-	Frames  uint64 `json:"frames"`  // scored
+	Frames  uint64 `json:"frames"`  // scored and published
 	Dropped uint64 `json:"dropped"` // left out: a newer frame came first, or there was no connection
 }
 

@@ -22,7 +22,7 @@ type EventReason string
 // Reasons. All but the first are of labels that went without having been seen to.
 const (
 	ReasonScore         EventReason = "score"          // it rose to the threshold, or stayed below threshold less hysteresis for the hold time
-	ReasonLabelsChanged EventReason = "labels-changed" // another set of labels, or other regions, took over
+	ReasonLabelsChanged EventReason = "labels-changed" // another set, without the label or with other settings of it, or other regions took over
 	ReasonCamera        EventReason = "camera"         // the camera gives no more frames
 	ReasonStopping      EventReason = "stopping"       // the node ends
 )
@@ -38,7 +38,7 @@ type LabelEvent struct {
 	Region     string      `json:"region"` // name; empty: the whole frame
 	Event      EventKind   `json:"event"`
 	Reason     EventReason `json:"reason"`
-	LabelSet   string      `json:"label_set"`   // short hash of the set that the label belongs to
+	LabelSet   string      `json:"label_set"`   // short hash of the set in force; a label may outlast it, if the next has the same one
 	AtNS       int64       `json:"at_ns"`       // capture time of the frame, ns since 1970 UTC
 	SinceNS    int64       `json:"since_ns"`    // when the label appeared, same clock; equals at_ns when it just did
 	DurationNS int64       `json:"duration_ns"` // it was present, by the monotonic clock; 0 when it just appeared

@@ -298,7 +298,7 @@ func (c *Client) sendWaiting(ctx context.Context, s *session) error {
 		if err := c.sendDocuments(ctx, s); err != nil {
 			return err
 		}
-		if any, err := c.sendEvents(s); !any || err != nil {
+		if sent, err := c.sendEvents(s); !sent || err != nil {
 			return err
 		}
 	}

@@ -34,21 +34,21 @@ type regionView struct {
 
 // labelState is the last labels of a camera.
 type labelState struct {
-	set     string    // hash of what they belong to
-	arrived time.Time // of the last message
+	set     string // hash of what they belong to
 	labels  []labelView
 	regions []regionView
+
+	labelsAt, regionsAt time.Time // arrival of the last message of either
 }
 
 // show makes the labels of a message those that are shown.
 func (s *labelState) show(m *toklipv1.Labels, kind api.Kind, at time.Time) {
 	s.follow(m.Header.LabelSet)
-	s.arrived = at
 	if kind == api.KindRegions || kind == api.KindRegionsJSON {
-		s.regions = regionViews(m)
+		s.regions, s.regionsAt = regionViews(m), at
 		return
 	}
-	s.labels = labelViews(m)
+	s.labels, s.labelsAt = labelViews(m), at
 }
 
 // follow forgets labels when frames are scored against others.
@@ -62,12 +62,11 @@ func (s *labelState) follow(set string) {
 // still are, or there would have been a message.
 func (s *labelState) aged(at time.Time) ([]labelView, []regionView) {
 	labels, regions := slices.Clone(s.labels), slices.Clone(s.regions)
-	more := max(0, at.Sub(s.arrived))
 	for i := range labels {
-		labels[i].age(more)
+		labels[i].age(max(0, at.Sub(s.labelsAt)))
 	}
 	for i := range regions {
-		regions[i].age(more)
+		regions[i].age(max(0, at.Sub(s.regionsAt)))
 	}
 	return labels, regions
 }

@@ -64,8 +64,8 @@ func TestLabels(t *testing.T) {
 	if text := regionsText(v.Regions, 80); text != "door: ● box 0.50 · : man 0.10 · hall: box 0.30" {
 		t.Errorf("regions read %q", text)
 	}
-	if v.Frames != 2 || len(v.Labels) != 4 {
-		t.Errorf("after regions: %d frames, %d labels", v.Frames, len(v.Labels))
+	if v.Frames != 2 || len(v.Labels) != 4 || v.Labels[0].Since != 5*time.Second {
+		t.Errorf("after regions: %d frames, labels %+v", v.Frames, v.Labels)
 	}
 
 	// Other labels: what is known of the old ones is of no use.
