@@ -3,6 +3,7 @@ package labelling
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -36,20 +37,18 @@ func (l *Labelling) Set(ctx context.Context, args json.RawMessage) (any, error) 
 		return nil, err
 	}
 	defer unlock()
-	next, err := l.next(a, cameras)
+	next, reloads, err := l.next(a, cameras)
 	if err != nil {
 		return nil, err
 	}
-	embedded, err := l.enforce(ctx, next)
+	sets, embedded, err := l.prepare(ctx, next)
+	if err == nil {
+		err = l.want(next, reloads)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the labels stay as they are: %w", err)
 	}
-	l.mu.Lock()
-	for c, is := range next {
-		l.wanted[c.name] = is
-	}
-	l.unsaved = true
-	l.mu.Unlock()
+	enforce(next, sets)
 	result := SetResult{Cameras: names(next), Embedded: embedded, Kept: l.save() == nil && l.opt.StateFile != ""}
 	poke(l.wake) // writing the state file may have to be tried again
 	result.LabelSet, result.Labels = summary(next)
@@ -57,25 +56,39 @@ func (l *Labelling) Set(ctx context.Context, args json.RawMessage) (any, error) 
 	return result, nil
 }
 
-// next makes the assignments that a command asks for.
-func (l *Labelling) next(a *setArgs, cameras []*Camera) (map[*Camera]*assignment, error) {
+// next makes the assignments that a command asks for, by the configuration after so many reloads.
+func (l *Labelling) next(a *setArgs, cameras []*Camera) (next map[*Camera]*assignment, reloads int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := map[*Camera]*assignment{}
+	next = map[*Camera]*assignment{}
 	if a.Reset {
 		for _, c := range cameras {
 			next[c] = l.configured[c.name]
 		}
-		return next, nil
+		return next, l.reloads, nil
 	}
 	set, err := a.set(l.defaults)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for _, c := range cameras {
 		next[c] = &assignment{set: set, source: FromCommand, regions: l.configured[c.name].regions}
 	}
-	return next, nil
+	return next, l.reloads, nil
+}
+
+// want has cameras want what a command asked for, unless the configuration was read again since.
+func (l *Labelling) want(next map[*Camera]*assignment, reloads int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reloads != reloads {
+		return errors.New("the configuration was read again while their texts were embedded; send the command again if it is still wanted")
+	}
+	for c, is := range next {
+		l.wanted[c.name] = is
+	}
+	l.unsaved = true
+	return nil
 }
 
 // summary is the hash and size of the set that the assignments share, or "" and the size of all together.
@@ -178,13 +191,13 @@ func (l *Labelling) Score(ctx context.Context, args json.RawMessage) (any, error
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := l.compile(ctx, set)
+	ready, err := l.compile(ctx, set)
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]CameraScores{}
 	for _, c := range cameras {
-		scores, err := c.query(compiled, a.Texts)
+		scores, err := c.query(ready, a.Texts)
 		if err != nil && a.Camera != "" {
 			return nil, err
 		}

@@ -181,3 +181,29 @@ func FuzzArgs(f *testing.F) {
 		}
 	})
 }
+
+// A command whose texts are still embedded when the configuration is read again gives way to it.
+func TestReloadDuringACommand(t *testing.T) {
+	r := newRig(t, twoLabels)
+	r.run(t)
+	r.settled()
+	hold := make(chan struct{})
+	r.texts.behave(nil, hold)
+	before := r.texts.made()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := r.Set(t.Context(), json.RawMessage(`{"labels":["robot"]}`))
+		failed <- err
+	}()
+	for r.texts.made() == before {
+		time.Sleep(time.Millisecond)
+	}
+	cfg := configuration(t, "[labels]\nset = [\"white\"]\ntemplates = [\"{}\"]\n")
+	r.Reload(cfg.Labels, cfg.Cameras)
+	close(hold)
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "the configuration was read again") {
+		t.Errorf("the command ended with %v", err)
+	}
+	r.settled()
+	equal(t, "labels", r.show("left", 1, "white").names(), []string{"white"})
+}

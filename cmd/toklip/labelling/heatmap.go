@@ -51,7 +51,7 @@ func (l *Labelling) Heatmap(ctx context.Context, args json.RawMessage) (any, err
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := l.compile(ctx, set)
+	ready, err := l.compile(ctx, set)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (l *Labelling) Heatmap(ctx context.Context, args json.RawMessage) (any, err
 		Sequence: r.Sequence, CaptureWallNS: r.CaptureWall, Frame: [2]int{r.Width, r.Height},
 		Window: Area{w.GetX(), w.GetY(), w.GetWidth(), w.GetHeight()},
 	}
-	return found, l.fillHeatmap(ctx, found, compiled, r)
+	return found, l.fillHeatmap(ctx, found, ready, r)
 }
 
 // sought is a set of the one label that a heat map is for.

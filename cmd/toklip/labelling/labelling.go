@@ -56,6 +56,7 @@ type Labelling struct {
 	defaults   config.Labels
 	configured map[string]*assignment // by camera: what the configuration says
 	wanted     map[string]*assignment // by camera: what is to be in force
+	reloads    int                    // of the configuration, so far
 	settling   bool                   // what is wanted is being brought into force
 	embedding  int                    // texts the tower is embedding meanwhile; 0: none
 	fault      string                 // why what is wanted is not in force
@@ -110,24 +111,24 @@ func (l *Labelling) Camera(name string) *Camera {
 // Reload takes over labels and regions of a configuration that was read again; the sets that commands made are forgotten.
 // Cameras that it does not name go on as they are. Run brings the sets into force.
 func (l *Labelling) Reload(cfg config.Labels, cameras []config.Camera) {
-	l.configure(cfg, cameras)
 	l.mu.Lock()
+	l.configure(cfg, cameras)
 	for name, is := range l.configured {
 		l.wanted[name] = is
 	}
+	l.reloads++
 	l.unsaved = true
 	l.mu.Unlock()
 	poke(l.wake)
 }
 
-// configure notes what the configuration says, and has everybody want that who wants nothing yet.
+// configure notes what the configuration says, and has everybody want that who wants nothing yet. Called with l.mu held, or
+// before anybody else knows l.
 func (l *Labelling) configure(cfg config.Labels, cameras []config.Camera) {
 	p := policy{every: cfg.Publish == "every", minChange: cfg.MinChange}
 	if cfg.Regions.MaxFPS > 0 {
 		p.regions = time.Duration(float64(time.Second) / cfg.Regions.MaxFPS)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.defaults = cfg
 	for _, camera := range cameras {
 		c := l.Camera(camera.Name)
@@ -164,8 +165,8 @@ func (l *Labelling) Condition() string {
 	l.mu.Unlock()
 	for _, c := range l.cameras {
 		c.mu.Lock()
-		if c.regions.fault != "" {
-			troubles = append(troubles, fmt.Sprintf("regions of camera %s: %s", c.name, c.regions.fault))
+		if fault := c.regionsFault(); fault != "" {
+			troubles = append(troubles, fmt.Sprintf("regions of camera %s: %s", c.name, fault))
 		}
 		c.mu.Unlock()
 	}

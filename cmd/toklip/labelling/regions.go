@@ -21,7 +21,8 @@ type pendingRegions struct {
 	last    time.Time
 	dropped uint64 // frames that gave way to a newer one
 
-	fault string // why regions are not scored; empty while they are
+	fault   string  // why regions are not scored; empty while they are
+	faultOf *scorer // that has the fault: of one no longer in force it is no news
 }
 
 // forget drops the frame that waits.
@@ -192,8 +193,10 @@ func (l *Labelling) regionsDone(w *regionWork, err error) {
 		fault = err.Error()
 	}
 	c.mu.Lock()
-	news := c.regions.fault != fault
-	c.regions.fault = fault
+	news := c.scorer == w.scorer && c.regionsFault() != fault
+	if news {
+		c.regions.fault, c.regions.faultOf = fault, w.scorer
+	}
 	c.mu.Unlock()
 	if !news {
 		return
@@ -202,6 +205,14 @@ func (l *Labelling) regionsDone(w *regionWork, err error) {
 		l.log.Warn("regions are not scored", "camera", c.name, "error", err)
 	}
 	l.changed()
+}
+
+// regionsFault is why the regions in force are not scored; empty while they are. Called with c.mu held.
+func (c *Camera) regionsFault() string {
+	if c.regions.faultOf != c.scorer {
+		return ""
+	}
+	return c.regions.fault
 }
 
 // regionInfo is what the birth document says of regions.

@@ -135,6 +135,9 @@ func TestRegionsThatCannotBeScored(t *testing.T) {
 		}
 	}
 	r.until(t, "regions of camera left: the folder was made by an older toklip")
+	cfg := configuration(t, twoLabels) // without regions
+	r.Reload(cfg.Labels, cfg.Cameras)
+	r.until(t, "")
 }
 
 // A heat map says where: the neighbours of the cell that shows something see it too.

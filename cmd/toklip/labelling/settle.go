@@ -58,8 +58,11 @@ func (l *Labelling) settle(ctx context.Context) (again bool) {
 	l.mu.Lock()
 	l.settling = true
 	l.mu.Unlock()
-	_, err = l.enforce(ctx, pending)
-	if err != nil && ctx.Err() != nil {
+	sets, _, err := l.prepare(ctx, pending)
+	switch {
+	case err == nil:
+		enforce(pending, sets)
+	case ctx.Err() != nil:
 		return false
 	}
 	l.mu.Lock()
@@ -119,31 +122,37 @@ func names(of map[*Camera]*assignment) []string {
 	return all
 }
 
-// enforce has the texts of the assignments embedded and puts all of them into force, or none. It says how many texts the tower
-// had to run for. The turn to change sets must have been taken.
-func (l *Labelling) enforce(ctx context.Context, assignments map[*Camera]*assignment) (embedded int, err error) {
+// compiled are sets ready to score, by hash.
+type compiled map[string]*labels.Compiled
+
+// prepare has the texts of the assignments embedded and makes their sets ready. It says how many texts the tower had to run for.
+func (l *Labelling) prepare(ctx context.Context, assignments map[*Camera]*assignment) (sets compiled, embedded int, err error) {
 	var texts []string
 	for _, is := range assignments {
 		texts = append(texts, is.set.Texts()...)
 	}
 	vectors, embedded, err := l.embed(ctx, texts)
 	if err != nil {
-		return embedded, err
+		return nil, embedded, err
 	}
-	compiled := map[string]*labels.Compiled{} // cameras often share a set
+	sets = compiled{}
 	for _, is := range assignments {
 		hash := is.set.Hash()
-		if compiled[hash] != nil {
-			continue
+		if sets[hash] != nil {
+			continue // cameras often share a set
 		}
-		if compiled[hash], err = labels.Compile(&is.set, vectors, l.opt.Scale, l.opt.Bias); err != nil {
-			return embedded, err
+		if sets[hash], err = labels.Compile(&is.set, vectors, l.opt.Scale, l.opt.Bias); err != nil {
+			return nil, embedded, err
 		}
 	}
+	return sets, embedded, nil
+}
+
+// enforce puts assignments into force that were prepared. The turn to change sets must have been taken.
+func enforce(assignments map[*Camera]*assignment, sets compiled) {
 	for c, is := range assignments {
-		c.use(is, compiled[is.set.Hash()])
+		c.use(is, sets[is.set.Hash()])
 	}
-	return embedded, nil
 }
 
 // embed has the tower embed texts, by text, and says how many of them were not known before.

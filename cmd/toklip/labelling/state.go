@@ -153,11 +153,12 @@ func (l *Labelling) save() error {
 			s.Cameras[camera] = valuesOf(&is.set)
 		}
 	}
+	l.unsaved = false // but for what comes while it is written
 	l.mu.Unlock()
 	err := writeState(l.opt.StateFile, s)
 	l.mu.Lock()
 	before := l.unkept
-	l.unsaved, l.unkept = err != nil, ""
+	l.unsaved, l.unkept = l.unsaved || err != nil, ""
 	if err != nil {
 		l.unkept = err.Error()
 	}
