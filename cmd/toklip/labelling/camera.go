@@ -128,17 +128,31 @@ func (c *Camera) finish(reason labels.Reason) {
 	}
 }
 
-// use puts another assignment into force, from the next frame on. Where it asks for the same as the one before, as a command
-// that arrives twice does, what is present stays so.
+// use puts another assignment into force, from the next frame on. What both ask for, the one before and this, goes on: a label
+// of which nothing has changed stays present, and in a region of which nothing has changed too.
 func (c *Camera) use(is *assignment, set *labels.Compiled) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.scorer.serves(is, set) {
+	if c.scorer.serves(is, set) { // as with a command that arrives twice
 		c.scorer.is = is
 		return
 	}
-	c.finish(labels.ReasonLabels)
-	c.scorer = newScorer(is, set)
+	before, next := c.scorer, newScorer(is, set)
+	if before != nil {
+		var gone []labels.Event
+		next.tracker, gone = before.tracker.Replace(set, labels.ReasonLabels)
+		c.tell(before, "", gone)
+		for i, tracker := range before.regions {
+			area := before.areas[i]
+			if at := next.region(area); at >= 0 {
+				next.regions[at], gone = tracker.Replace(set, labels.ReasonLabels)
+			} else {
+				gone = tracker.Finish(labels.Moment{}, labels.ReasonLabels)
+			}
+			c.tell(before, area.Name, gone)
+		}
+	}
+	c.scorer = next
 	c.regions.forget()
 }
 

@@ -3,6 +3,7 @@ package labelling
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -80,6 +81,46 @@ func TestTheSameSetAgain(t *testing.T) {
 	if got := must[map[string]any](t, r.Get, `{"camera":"left"}`)["cameras"].(map[string]CameraLabels)["left"]; got.Source != FromCommand {
 		t.Errorf("labels/get says %+v", got)
 	}
+}
+
+// Another set, or another region, interrupts only what it changes.
+func TestWhatASetKeepsStaysPresent(t *testing.T) {
+	r := newRig(t, regionsConfig)
+	r.run(t)
+	r.settled()
+	r.show("left", 1, "blue red").labels.Release()
+	<-r.sink.regions
+	r.sink.told() // both appeared, in the frame and in the corner
+	old := r.configured["left"].set.Hash()
+	must[SetResult](t, r.Set, `{"camera":"left","labels":["green",{"label":"red","threshold":0.6},"blue"]}`)
+	gone := r.sink.told()
+	equal(t, "gone", describeAll(gone), []string{"red gone labels-changed 1", "red@corner gone labels-changed 1"})
+	if gone[0].LabelSet != old {
+		t.Errorf("the label that went was of set %q, event says %q", old, gone[0].LabelSet)
+	}
+	f := r.show("left", 2, "blue red")
+	if blue := f.label("blue"); !blue.Present || blue.SinceNs != 1e8 {
+		t.Errorf("blue: %v", blue)
+	}
+	f.labels.Release()
+	for _, l := range (<-r.sink.regions).labels {
+		if l.Region == "corner" && l.Label == "blue" && (!l.Present || l.SinceNs != 1e8) {
+			t.Errorf("blue in the corner: %v", l)
+		}
+	}
+	equal(t, "then", describeAll(r.sink.told()), []string{"red appeared score 2", "red@corner appeared score 2"})
+
+	// The corner becomes another region, the top another name, and the frame's labels go on.
+	cfg := configuration(t, strings.NewReplacer("[0.75, 0.5, 0.25, 0.5]", "[0.5, 0.5, 0.5, 0.5]", `"top"`, `"all"`).Replace(regionsConfig))
+	r.Reload(cfg.Labels, cfg.Cameras)
+	r.settled()
+	equal(t, "after the reload", describeAll(r.sink.told()), // red has its own threshold no more
+		[]string{"red gone labels-changed 2", "red@corner gone labels-changed 2", "blue@corner gone labels-changed 2"})
+	f = r.show("left", 3, "blue red")
+	if blue := f.label("blue"); !blue.Present || blue.SinceNs != 1e8 {
+		t.Errorf("blue: %v", blue)
+	}
+	f.labels.Release()
 }
 
 // At the end of the node everything present goes, and frames that still come are not scored.

@@ -55,9 +55,16 @@ func newScorer(is *assignment, set *labels.Compiled) *scorer {
 
 // serves reports whether the scorer does what another assignment asks for.
 func (s *scorer) serves(is *assignment, set *labels.Compiled) bool {
-	return s != nil && s.set.Hash() == set.Hash() && slices.EqualFunc(s.areas, is.regions, func(a, b labels.Region) bool {
-		return a.Name == b.Name && slices.Equal(a.Polygon, b.Polygon)
-	})
+	return s != nil && s.set.Hash() == set.Hash() && slices.EqualFunc(s.areas, is.regions, sameRegion)
+}
+
+// region is the place of a region that is the same as another's; -1: there is none.
+func (s *scorer) region(other labels.Region) int {
+	return slices.IndexFunc(s.areas, func(r labels.Region) bool { return sameRegion(r, other) })
+}
+
+func sameRegion(a, b labels.Region) bool {
+	return a.Name == b.Name && slices.Equal(a.Polygon, b.Polygon)
 }
 
 // fits reports whether the result can be scored.
