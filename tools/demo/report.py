@@ -8,7 +8,6 @@ import json
 
 import torch
 
-import tokens
 import towernet
 import towers
 import vq
@@ -34,7 +33,7 @@ def main():
         },
         "towers": {
             "steps": t["step"], "minutes": round(t["spent"] / 60, 1), "batch": 2 * towers.BATCH, "rate": towers.RATE, "width": towernet.DIM, "depth": towernet.DEPTH,
-            "text_width": towernet.TEXT_WIDTH, "text_layers": towernet.TEXT_LAYERS, "passes": tokens.PASSES, "val": t["log"],
+            "text_width": towernet.TEXT_WIDTH, "text_layers": towernet.TEXT_LAYERS, "val": t["log"],
         },
         "heldout": figures,
     }

@@ -2,8 +2,7 @@
 
     python tokens.py WORK
 
-WORK/tokens.npz: train uint16 [K, 2N, 64] (K passes: as rendered, then with the light, blur and noise of a camera; mirrored
-frames behind the others), val uint16 [N, 64].
+Training frames and their mirror images, every other batch of them with the light, blur and noise of a camera.
 """
 
 import argparse
@@ -16,7 +15,7 @@ import data
 import parallel
 import vqnet
 
-PASSES = 2
+DISTURBED = 0.5  # of the batches
 
 
 def disturb(x, rng):
@@ -34,7 +33,7 @@ def encode(net, images, rng=None, mirror=False, bf16=True):
     for i in range(0, len(images), 32):
         x = torch.from_numpy(np.ascontiguousarray(images[i : i + 32, :, ::-1] if mirror else images[i : i + 32]))
         x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
-        if rng is not None:
+        if rng is not None and rng.random() < DISTURBED:
             x = disturb(x, rng)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             out.append(net.ids(x.contiguous(memory_format=torch.channels_last)).flatten(1).numpy().astype(np.uint16))
@@ -54,21 +53,17 @@ def worker(rank, a):
     net = load_tokenizer(a.work)
     images = np.array_split(data.load(f"{a.work}/data/train*.npz")["image"], parallel.WORKERS)[rank]
     rng = np.random.default_rng([31, rank])
-    out = []
-    for n in range(PASSES):
-        for mirror in (False, True):
-            out.append(encode(net, images, rng if n else None, mirror))
-            print(f"worker {rank}: pass {n}, mirrored {mirror}", flush=True)
-    np.savez(f"{a.work}/tokens{rank}.npz", *out)
+    plain = encode(net, images, rng)
+    print(f"worker {rank}: {len(images)} frames", flush=True)
+    np.savez(f"{a.work}/tokens{rank}.npz", plain=plain, mirrored=encode(net, images, rng, mirror=True))
     if rank == 0:
         np.savez(f"{a.work}/tokens_val.npz", val=encode(net, data.load(f"{a.work}/data/val.npz")["image"], bf16=False))
 
 
 def load(work):
-    """train [PASSES, 2N, 64] and val [N, 64]."""
+    """train [2N, 64], mirror images behind the others, and val [N, 64]."""
     parts = [np.load(f"{work}/tokens{r}.npz") for r in range(parallel.WORKERS)]
-    runs = [np.concatenate([p[f"arr_{i}"] for p in parts]) for i in range(2 * PASSES)]
-    train = np.stack([np.concatenate(runs[2 * n : 2 * n + 2]) for n in range(PASSES)])
+    train = np.concatenate([p[k] for k in ("plain", "mirrored") for p in parts])
     return train, np.load(f"{work}/tokens_val.npz")["val"]
 
 

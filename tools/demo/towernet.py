@@ -24,6 +24,14 @@ def joined(x):
     return x.transpose(1, 2).reshape(b, t, h * d)
 
 
+def attention(q, k, v, mask=None):
+    """Written out: in bfloat16 on a CPU the fused operator's gradient takes ten times as long."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
 class MLP(nn.Module):
     def __init__(self, d, up, down):
         super().__init__()
@@ -40,10 +48,11 @@ class CausalAttention(nn.Module):
     def __init__(self, d):
         super().__init__()
         self.qkv, self.proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.register_buffer("seen", torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril(), persistent=False)
 
     def forward(self, x):
         q, k, v = (heads(p, HEADS) for p in self.qkv(x).chunk(3, -1))
-        return self.proj(joined(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        return self.proj(joined(attention(q, k, v, self.seen)))
 
 
 class Block(nn.Module):
@@ -71,7 +80,7 @@ class Pool(nn.Module):
         out = []
         for mask in (None, *masks):
             m = None if mask is None else mask[:, None, None, :]
-            y = self.proj(joined(F.scaled_dot_product_attention(q, k, v, attn_mask=m)))
+            y = self.proj(joined(attention(q, k, v, m)))
             out.append((y + self.mlp(self.norm(y)))[:, 0])
         return out
 
@@ -104,7 +113,7 @@ class TextAttention(nn.Module):
 
     def forward(self, x):
         q, k, v = (heads(p, TEXT_HEADS) for p in F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1))
-        return self.out_proj(joined(F.scaled_dot_product_attention(q, k, v)))
+        return self.out_proj(joined(attention(q, k, v)))
 
 
 class TextBlock(nn.Module):

@@ -32,7 +32,7 @@ import tokenizer
 import tokens
 import towernet
 
-BATCH = 128  # of a worker
+BATCH = 80  # of a worker
 RATE = 1e-3
 WARM = 150
 REGION = 0.4  # weight of the loss of the restricted pool
@@ -65,7 +65,7 @@ class Set:
     def batch(self):
         rng = self.rng
         i = rng.integers(0, self.count, BATCH)
-        ids = self.tokens[rng.integers(0, len(self.tokens), BATCH), i].astype(np.int64)
+        ids = self.tokens[i].astype(np.int64)
         some = {k: v[i] for k, v in self.truth.items()}
         two = [t for t in (captions.sample(some, f, rng) for f in range(BATCH)) if t is not None]
         texts = self.fixed + two
@@ -206,7 +206,7 @@ def worker(rank, a):
                   f"rate {rate:.1e} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min", flush=True)
             sums[:] = 0
             last = time.time()
-        if chief and (time.time() - evaluated > 180 or done):
+        if chief and (time.time() - evaluated > 240 or done):
             log.append({"step": step, "minutes": round(spent / 60, 1), **metrics.brief(evaluate(net, tok, val_ids, truth, queries))})
             print("val", json.dumps(log[-1]), flush=True)
             evaluated = last = time.time()
