@@ -130,21 +130,14 @@ func (j *judge) zeroShot(cmd *cobra.Command, set *classSet, templates []string) 
 	}
 	report := &zeroShotReport{judged: j.finish(), Templates: len(templates)}
 	total := z.Total()
-	report.Top1, report.Top5 = ratio(total.Top1, total.Pictures), ratio(total.Top5, total.Pictures)
+	report.Top1, report.Top5 = eval.Share(total.Top1, total.Pictures), eval.Share(total.Top5, total.Pictures)
 	for i, count := range z.Counts() {
 		report.Classes = append(report.Classes, classAccuracies{
 			Folder: set.classes[i].Folder, Names: set.classes[i].Names, Pictures: count.Pictures,
-			Top1: ratio(count.Top1, count.Pictures), Top5: ratio(count.Top5, count.Pictures),
+			Top1: eval.Share(count.Top1, count.Pictures), Top5: eval.Share(count.Top5, count.Pictures),
 		})
 	}
 	return report, nil
-}
-
-func ratio(part, whole int) float64 {
-	if whole == 0 {
-		return 0
-	}
-	return float64(part) / float64(whole)
 }
 
 // worstShown is how many classes are named that fare worst.

@@ -90,7 +90,7 @@ func (h *HeldOut) Judge(frames, labels, captions *Vectors, score func(cosine flo
 			figures.Pairs.add(one)
 		}
 	}
-	figures.PrecisionAtHalf, figures.RecallAtHalf = share(hit, hit+falseAlarm), share(hit, hit+missed)
+	figures.PrecisionAtHalf, figures.RecallAtHalf = Share(hit, hit+falseAlarm), Share(hit, hit+missed)
 
 	var best []int
 	scores := make([]float32, len(h.Frames))
@@ -107,11 +107,4 @@ func (h *HeldOut) Judge(frames, labels, captions *Vectors, score func(cosine flo
 	}
 	figures.RecallAt10 = Recall(best, 10)
 	return figures, nil
-}
-
-func share(part, whole int) float64 {
-	if whole == 0 {
-		return 0
-	}
-	return float64(part) / float64(whole)
 }

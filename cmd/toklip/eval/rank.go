@@ -16,16 +16,21 @@ func Rank(scores []float32, target int) int {
 
 // Recall is the share of ranks that are k or better; 0 of none.
 func Recall(ranks []int, k int) float64 {
-	if len(ranks) == 0 {
-		return 0
-	}
 	hits := 0
 	for _, r := range ranks {
 		if r <= k {
 			hits++
 		}
 	}
-	return float64(hits) / float64(len(ranks))
+	return Share(hits, len(ranks))
+}
+
+// Share is part by whole; 0 of nothing.
+func Share(part, whole int) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
 }
 
 // Interval is where the true share lies with 95 % confidence when hits of n trials
