@@ -49,10 +49,10 @@ type Process struct {
 	// Unadjusted says why the kernel was not told OOMScoreAdj, which does not keep the process from its work; nil if it was.
 	Unadjusted error
 
-	pid  int
-	tail tail
-	done chan struct{}
-	err  error // valid once done is closed
+	process *os.Process
+	tail    tail
+	done    chan struct{}
+	err     error // valid once done is closed
 }
 
 // Start starts the program. Cancelling ctx ends it and whatever it started, by SIGTERM and then SIGKILL, within a second and a bit.
@@ -87,9 +87,9 @@ func (p Program) Start(ctx context.Context) (*Process, error) {
 			started <- err
 			return
 		}
-		child.pid = cmd.Process.Pid
+		child.process = cmd.Process
 		if p.OOMScoreAdj != 0 {
-			child.Unadjusted = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", child.pid), strconv.AppendInt(nil, int64(p.OOMScoreAdj), 10), 0)
+			child.Unadjusted = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", cmd.Process.Pid), strconv.AppendInt(nil, int64(p.OOMScoreAdj), 10), 0)
 		}
 		started <- nil
 		child.err = cmd.Wait()
@@ -117,14 +117,12 @@ func lowerPriority(nice int) error {
 }
 
 // PID is the process's number.
-func (p *Process) PID() int { return p.pid }
+func (p *Process) PID() int { return p.process.Pid }
 
 // Kill ends the process and whatever it started at once.
 func (p *Process) Kill() {
-	select {
-	case <-p.done: // its number may be another's by now
-	default:
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	if p.process.Signal(syscall.Signal(0)) == nil { // else it was waited for, and its number may be another's by now
+		_ = syscall.Kill(-p.process.Pid, syscall.SIGKILL)
 	}
 }
 

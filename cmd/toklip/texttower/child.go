@@ -3,7 +3,6 @@ package texttower
 import (
 	"context"
 	"fmt"
-	"io"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -153,7 +152,7 @@ func (c *Child) run(ctx context.Context) {
 		case <-idle.C:
 			s = c.finish(s, "it was idle")
 		case <-s.gone():
-			c.Logger.Warn("the text process ended unasked", "pid", s.process.PID(), "error", s.fault(io.EOF))
+			c.Logger.Warn("the text process ended unasked", "pid", s.process.PID(), "error", s.fault(errEnded))
 			s = c.finish(s, "it was gone")
 		}
 	}

@@ -108,6 +108,7 @@ func TestBadTexts(t *testing.T) {
 func TestFaults(t *testing.T) {
 	for part, want := range map[string]string{
 		"garbage": `text process: it wrote "Segmentation fault": invalid character 'S' looking for beginning of value; its last words: what went before`,
+		"empty":   `text process: it wrote "": EOF`,
 		"other":   `text process: it answered for "b?", asked was "b"`,
 		"narrow":  `text process: text "b": the tower gave 3 numbers, the model's embeddings have 4`,
 		"zeros":   `text process: text "b": the tower gave an embedding of zeros: its weights are damaged`,

@@ -88,6 +88,8 @@ func play(file string) int {
 			fmt.Fprintln(os.Stderr, "what went before")
 			fmt.Println("Segmentation fault")
 			select {}
+		case "empty":
+			fmt.Println()
 		case "other":
 			good.Text += "?"
 			_ = out.Encode(good)

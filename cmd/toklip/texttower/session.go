@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"syscall"
 	"time"
@@ -16,6 +15,9 @@ import (
 	"github.com/toklip/toklip/cmd/toklip/child"
 	"github.com/toklip/toklip/model"
 )
+
+// errEnded is of a process from which nothing more comes.
+var errEnded = errors.New("it ended")
 
 // endAfter is how long a process has to end once its input has.
 const endAfter = time.Second
@@ -61,44 +63,45 @@ func (s *session) embed(ctx context.Context, w *wanted, texts []int) error {
 	stalled := time.AfterFunc(s.stall, func() { cancel(fmt.Errorf("the text process hangs: nothing came from it for %v", s.stall)) })
 	defer stalled.Stop()
 
-	written := make(chan error, 1)
-	go func() { written <- s.write(w, texts) }()
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.write(w, texts)
+	}()
 	err := s.read(w, texts, func() { stalled.Reset(s.stall) })
 	if err == nil {
-		return <-written
+		<-written
+		return nil
 	}
 	stopped := ctx.Err() != nil // what was read since is of a process that was killed here
 	err = s.fault(err)
-	_ = <-written // that the pipe is closed
+	<-written // the pipe is closed
 	if stopped {
 		return context.Cause(ctx)
 	}
 	return err
 }
 
-// write writes texts, a JSON string a line.
-func (s *session) write(w *wanted, texts []int) error {
+// write writes texts, a JSON string a line. It fails only where the process has ended, which whoever reads its answers notices too.
+func (s *session) write(w *wanted, texts []int) {
 	out := bufio.NewWriter(s.process.In)
 	lines := json.NewEncoder(out)
 	for _, i := range texts {
-		if err := lines.Encode(w.texts[i]); err != nil {
-			return fmt.Errorf("write to the text process: %w", err)
+		if lines.Encode(w.texts[i]) != nil {
+			return
 		}
 	}
-	if err := out.Flush(); err != nil {
-		return fmt.Errorf("write to the text process: %w", err)
-	}
-	return nil
+	_ = out.Flush() // likewise
 }
 
-// read reads a line for each text. The error is [io.EOF] where there is none.
+// read reads a line for each text. The error is errEnded where there is none.
 func (s *session) read(w *wanted, texts []int, alive func()) error {
 	for _, i := range texts {
 		if !s.lines.Scan() {
 			if errors.Is(s.lines.Err(), bufio.ErrTooLong) {
 				return fmt.Errorf("it wrote a line of more than %d bytes", maxLine)
 			}
-			return cmp.Or(s.lines.Err(), io.EOF)
+			return cmp.Or(s.lines.Err(), errEnded)
 		}
 		alive()
 		line, err := parseLine(s.lines.Bytes())
@@ -117,7 +120,7 @@ func (s *session) read(w *wanted, texts []int, alive func()) error {
 
 // fault ends the process and says what was wrong with it: err, or how it ended by itself.
 func (s *session) fault(err error) error {
-	if !errors.Is(err, io.EOF) {
+	if !errors.Is(err, errEnded) {
 		s.process.Kill()
 	}
 	ended := s.process.Wait()
@@ -125,7 +128,7 @@ func (s *session) fault(err error) error {
 	if errors.As(err, &said) {
 		return said // that is all there is to say
 	}
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, errEnded) {
 		var exit *exec.ExitError
 		switch {
 		case ended == nil:
