@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=.cache/demo-work
-vq_minutes=${VQ_MINUTES:-50}
+vq_minutes=${VQ_MINUTES:-46}
 tower_minutes=${TOWER_MINUTES:-40}
 export MUJOCO_GL=osmesa
 mkdir -p "$work/data"

@@ -157,7 +157,7 @@ def evaluate(net, heads, d, count=400):
     """Figures on the first frames of d; definitions as in demo/README.md."""
     psnr, err, grey, used = [], 0.0, 0.0, set()
     right = {"own": [0, 0], "around": [0, 0]}
-    n = total = 0
+    total = 0
     for i in range(0, min(count, len(d["image"])), 50):
         x = torch.from_numpy(d["image"][i : i + 50]).permute(0, 3, 1, 2).float()
         with torch.autocast("cpu", dtype=torch.bfloat16):
