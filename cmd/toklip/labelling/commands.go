@@ -3,7 +3,6 @@ package labelling
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,25 +31,27 @@ func (l *Labelling) Set(ctx context.Context, args json.RawMessage) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := l.lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
 	next, reloads, err := l.next(a, cameras)
 	if err != nil {
 		return nil, err
 	}
+	defer l.command()()
+	ctx, end, err := l.turn(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	sets, embedded, err := l.prepare(ctx, next)
 	if err == nil {
 		err = l.want(next, reloads)
+	} else if context.Cause(ctx) == errReloaded {
+		err = errReloaded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the labels stay as they are: %w", err)
 	}
 	enforce(next, sets)
 	result := SetResult{Cameras: names(next), Embedded: embedded, Kept: l.save() == nil && l.opt.StateFile != ""}
-	poke(l.wake) // writing the state file may have to be tried again
 	result.LabelSet, result.Labels = summary(next)
 	l.changed()
 	return result, nil
@@ -82,7 +83,7 @@ func (l *Labelling) want(next map[*Camera]*assignment, reloads int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.reloads != reloads {
-		return errors.New("the configuration was read again while their texts were embedded; send the command again if it is still wanted")
+		return errReloaded
 	}
 	for c, is := range next {
 		l.wanted[c.name] = is

@@ -182,12 +182,13 @@ func FuzzArgs(f *testing.F) {
 	})
 }
 
-// A command whose texts are still embedded when the configuration is read again gives way to it.
+// A command whose texts are still embedded when the configuration is read again gives way to it, at once.
 func TestReloadDuringACommand(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
 	r.settled()
 	hold := make(chan struct{})
+	defer close(hold)
 	r.texts.behave(nil, hold)
 	before := r.texts.made()
 	failed := make(chan error, 1)
@@ -198,12 +199,35 @@ func TestReloadDuringACommand(t *testing.T) {
 	for r.texts.made() == before {
 		time.Sleep(time.Millisecond)
 	}
+	r.texts.behave(nil, nil)
 	cfg := configuration(t, "[labels]\nset = [\"white\"]\ntemplates = [\"{}\"]\n")
 	r.Reload(cfg.Labels, cfg.Cameras)
-	close(hold)
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "the configuration was read again") {
 		t.Errorf("the command ended with %v", err)
 	}
 	r.settled()
 	equal(t, "labels", r.show("left", 1, "white").names(), []string{"white"})
+}
+
+// A command does not wait for the texts of a configuration: those of the cameras that it leaves alone come after it.
+func TestCommandWhileTheConfigurationIsEmbedded(t *testing.T) {
+	r := newRig(t, twoLabels)
+	hold := make(chan struct{})
+	defer close(hold)
+	r.texts.behave(nil, hold)
+	r.run(t)
+	for r.texts.made() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	r.texts.behave(nil, nil)
+	if _, err := r.Set(t.Context(), json.RawMessage(`{"labels":[""]}`)); err == nil || r.Condition() == "" {
+		t.Error("a command that is refused interrupts")
+	}
+	must[SetResult](t, r.Set, `{"camera":"left","labels":["green"]}`)
+	equal(t, "labels", r.show("left", 1, "green").names(), []string{"green"})
+	r.settled()
+	equal(t, "labels of the other", r.show("right", 1, "red").names(), []string{"red", "blue"})
+	if got := r.Condition(); got != "" {
+		t.Errorf("condition %q", got)
+	}
 }

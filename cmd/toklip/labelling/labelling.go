@@ -45,7 +45,7 @@ type Labelling struct {
 
 	wake        chan struct{} // wanted has changed; holds one
 	regionsWake chan struct{} // a frame's regions are to be scored; holds one
-	changing    chan struct{} // holds one while nobody changes sets
+	changing    chan struct{} // holds one while nobody has the turn to change sets
 	tower       chan struct{} // holds one while nobody embeds
 
 	embedded atomic.Int64 // texts that the tower ran for
@@ -57,8 +57,10 @@ type Labelling struct {
 	configured map[string]*assignment // by camera: what the configuration says
 	wanted     map[string]*assignment // by camera: what is to be in force
 	reloads    int                    // of the configuration, so far
-	settling   bool                   // what is wanted is being brought into force
-	embedding  int                    // texts the tower is embedding meanwhile; 0: none
+	commands   int                    // that wait for their turn to change sets, or have it
+	interrupt  func(cause error)      // ends the turn; nil while nobody has it
+	settling   bool                   // the turn is to bring what is wanted into force
+	embedding  int                    // texts the tower is embedding for it; 0: none
 	fault      string                 // why what is wanted is not in force
 	unsaved    bool                   // wanted sets differ from the state file
 	unkept     string                 // why they could not be written
@@ -118,6 +120,9 @@ func (l *Labelling) Reload(cfg config.Labels, cameras []config.Camera) {
 	}
 	l.reloads++
 	l.unsaved = true
+	if l.interrupt != nil {
+		l.interrupt(errReloaded)
+	}
 	l.mu.Unlock()
 	poke(l.wake)
 }

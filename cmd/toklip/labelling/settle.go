@@ -2,6 +2,7 @@ package labelling
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -47,26 +48,23 @@ func (l *Labelling) settleAlways(ctx context.Context) {
 	}
 }
 
-// settle brings what is wanted into force and the state file up to date. It reports whether another attempt makes sense.
+// settle brings what is wanted into force and the state file up to date, unless something else is wanted meanwhile. It reports
+// whether another attempt makes sense.
 func (l *Labelling) settle(ctx context.Context) (again bool) {
-	unlock, err := l.lock(ctx)
+	ctx, end, err := l.turn(ctx, true)
 	if err != nil {
 		return false
 	}
-	defer unlock()
+	defer end()
 	pending := l.pending()
-	l.mu.Lock()
-	l.settling = true
-	l.mu.Unlock()
 	sets, _, err := l.prepare(ctx, pending)
 	switch {
+	case ctx.Err() != nil:
+		return false // whoever interrupted it wakes us
 	case err == nil:
 		enforce(pending, sets)
-	case ctx.Err() != nil:
-		return false
 	}
 	l.mu.Lock()
-	l.settling, l.embedding = false, 0
 	before := l.fault
 	l.fault = ""
 	if err != nil {
@@ -89,13 +87,49 @@ func (l *Labelling) settle(ctx context.Context) (again bool) {
 	return saveErr != nil || err != nil && l.opt.Texts != nil // a model that cannot embed texts never will
 }
 
-// lock waits for the turn to change sets.
-func (l *Labelling) lock(ctx context.Context) (unlock func(), err error) {
+// Why a turn to change sets is interrupted. With many new texts the tower is busy for minutes, and may be so in vain.
+var (
+	errCommand  = errors.New("a command sets other labels")
+	errReloaded = errors.New("the configuration was read again while their texts were embedded; send the command again if it is still wanted")
+)
+
+// turn waits for the turn to change sets. Its context ends with it, or earlier when it is interrupted: by a reload, and if it
+// settles by a command.
+func (l *Labelling) turn(ctx context.Context, settles bool) (_ context.Context, end func(), err error) {
 	select {
 	case <-l.changing:
-		return func() { l.changing <- struct{}{} }, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.mu.Lock()
+	l.settling, l.interrupt = settles, cancel
+	if settles && l.commands > 0 {
+		cancel(errCommand) // it came first
+	}
+	l.mu.Unlock()
+	return ctx, func() {
+		l.mu.Lock()
+		l.settling, l.embedding, l.interrupt = false, 0, nil
+		l.mu.Unlock()
+		cancel(nil)
+		l.changing <- struct{}{}
+	}, nil
+}
+
+// command notes that a command waits for its turn or has it; what settles gives way. It goes on when the command has ended.
+func (l *Labelling) command() (ended func()) {
+	l.mu.Lock()
+	l.commands++
+	if l.settling {
+		l.interrupt(errCommand)
+	}
+	l.mu.Unlock()
+	return func() {
+		l.mu.Lock()
+		l.commands--
+		l.mu.Unlock()
+		poke(l.wake)
 	}
 }
 
@@ -148,7 +182,7 @@ func (l *Labelling) prepare(ctx context.Context, assignments map[*Camera]*assign
 	return sets, embedded, nil
 }
 
-// enforce puts assignments into force that were prepared. The turn to change sets must have been taken.
+// enforce puts assignments into force that were prepared, by whoever has the turn.
 func enforce(assignments map[*Camera]*assignment, sets compiled) {
 	for c, is := range assignments {
 		c.use(is, sets[is.set.Hash()])
