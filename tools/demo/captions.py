@@ -88,11 +88,25 @@ def a(words):
 
 def words(text, rng=None):
     """The text in English; with rng one of several wordings, else the plainest."""
-    pick = (lambda *options: options[int(rng.integers(len(options)))]) if rng is not None else (lambda *options: options[0])
+    pick = (
+        (lambda *options: options[int(rng.integers(len(options)))])
+        if rng is not None
+        else (lambda *options: options[0])
+    )
     kind = text[0]
     if kind in ("cls", "pair"):
         n = noun(None, text[1]) if kind == "cls" else noun(text[1], text[2])
-        return pick(a(n), n, f"a photo of {a(n)}", f"there is {a(n)} in front of the camera", a(n), f"{a(n)} in the room", f"the {n}", f"a {n}", f"a photo of a {n}")
+        return pick(
+            a(n),
+            n,
+            f"a photo of {a(n)}",
+            f"there is {a(n)} in front of the camera",
+            a(n),
+            f"{a(n)} in the room",
+            f"the {n}",
+            f"a {n}",
+            f"a photo of a {n}",
+        )
     if kind == "colour":
         n = scenes.COLOUR_NAMES[text[1]]
         return pick(f"something {n}", f"{a(n)} object", f"{a(n)} thing", f"a photo of something {n}", n)
@@ -103,9 +117,18 @@ def words(text, rng=None):
         return f"{a(noun(*text[1]))} and {a(noun(*text[2]))}"
     if kind == "left":
         l, r = a(noun(*text[1])), a(noun(*text[2]))
-        return pick(f"{l} left of {r}", f"{r} right of {l}", f"{l} is left of {r}", f"{r} is right of {l}", f"{l} to the left of {r}", f"{r} to the right of {l}")
+        return pick(
+            f"{l} left of {r}",
+            f"{r} right of {l}",
+            f"{l} is left of {r}",
+            f"{r} is right of {l}",
+            f"{l} to the left of {r}",
+            f"{r} to the right of {l}",
+        )
     place = "scene" if text[1] is None else "corridor" if text[1] else "room"
-    return pick(f"an empty {place}", f"an empty {place}", f"a photo of an empty {place}", f"there is nothing in the {place}")
+    return pick(
+        f"an empty {place}", f"an empty {place}", f"a photo of an empty {place}", f"there is nothing in the {place}"
+    )
 
 
 def fixed():

@@ -24,18 +24,42 @@ HALF_X, HALF_Y, HEIGHT_HALF = 9.0, 2.5, 1.3
 GAPS = [(-3.0, 1.5), (3.0, -1.5)]  # x of the wall, y of its gap
 GAP = 0.65  # half its width
 OBJECTS = [  # class, colour, x, y, yaw in degrees
-    ("box", "red", -5.0, -1.0, 25), ("ball", "blue", -4.3, 0.1, 0), ("door", "yellow", -5.4, 2.5, -90),
-    ("person", "green", 0.7, 1.0, 200), ("cone", "orange", 0.2, -0.9, 0), ("cylinder", "purple", -1.2, -1.5, 0),
-    ("robot", "cyan", 6.4, 0.3, 205), ("ramp", "pink", 5.6, 1.6, 180), ("box", "black", 7.8, -1.3, 30), ("door", "red", 9.0, 0.6, 180),
+    ("box", "red", -5.0, -1.0, 25),
+    ("ball", "blue", -4.3, 0.1, 0),
+    ("door", "yellow", -5.4, 2.5, -90),
+    ("person", "green", 0.7, 1.0, 200),
+    ("cone", "orange", 0.2, -0.9, 0),
+    ("cylinder", "purple", -1.2, -1.5, 0),
+    ("robot", "cyan", 6.4, 0.3, 205),
+    ("ramp", "pink", 5.6, 1.6, 180),
+    ("box", "black", 7.8, -1.3, 30),
+    ("door", "red", 9.0, 0.6, 180),
 ]
 OPEN = "yellow"  # the door that stands open
 
 # Time in s, x, y, yaw and pitch in degrees: drives, looks to the side, turns on the spot, empty walls.
 PATH = [
-    (0, -8.3, -0.6, -4, -6), (3, -8.3, -0.6, -4, -6), (7, -7.0, -0.2, -2, -8), (10, -7.0, -0.2, 57, -3), (13, -7.0, -0.2, 57, -3),
-    (17, -5.4, 1.3, 8, -6), (20, -3.2, 1.5, -6, -6), (23, -2.1, 1.4, -26, -7), (26, -1.6, 0.9, -14, -6), (29, -1.5, 0.8, -78, -10),
-    (31, -1.5, 0.8, -78, -10), (34, -1.4, 0.6, 100, -6), (37, -1.4, 0.6, 105, -6), (41, 0.9, -0.1, -30, -6), (44, 2.2, -1.3, -10, -6),
-    (47, 4.0, -1.5, 22, -6), (49, 4.0, -1.5, 24, -6), (52, 4.8, -1.1, 60, -7), (55, 5.8, -1.2, 6, -6), (57, 6.0, -1.2, -85, -5), (60, 6.0, -1.2, -85, -5),
+    (0, -8.3, -0.6, -4, -6),
+    (3, -8.3, -0.6, -4, -6),
+    (7, -7.0, -0.2, -2, -8),
+    (10, -7.0, -0.2, 57, -3),
+    (13, -7.0, -0.2, 57, -3),
+    (17, -5.4, 1.3, 8, -6),
+    (20, -3.2, 1.5, -6, -6),
+    (23, -2.1, 1.4, -26, -7),
+    (26, -1.6, 0.9, -14, -6),
+    (29, -1.5, 0.8, -78, -10),
+    (31, -1.5, 0.8, -78, -10),
+    (34, -1.4, 0.6, 100, -6),
+    (37, -1.4, 0.6, 105, -6),
+    (41, 0.9, -0.1, -30, -6),
+    (44, 2.2, -1.3, -10, -6),
+    (47, 4.0, -1.5, 22, -6),
+    (49, 4.0, -1.5, 24, -6),
+    (52, 4.8, -1.1, 60, -7),
+    (55, 5.8, -1.2, 6, -6),
+    (57, 6.0, -1.2, -85, -5),
+    (60, 6.0, -1.2, -85, -5),
 ]
 
 
@@ -43,7 +67,15 @@ def build(rng):
     b = scenes.Builder(rng)
     things = []
     for name, colour, x, y, yaw in OBJECTS:
-        t = scenes.Thing(scenes.CLASSES.index(name), scenes.COLOUR_NAMES.index(colour), x, y, 0.5, math.radians(yaw), name == "door" and colour == OPEN)
+        t = scenes.Thing(
+            scenes.CLASSES.index(name),
+            scenes.COLOUR_NAMES.index(colour),
+            x,
+            y,
+            0.5,
+            math.radians(yaw),
+            name == "door" and colour == OPEN,
+        )
         getattr(b, name)(t, np.array(scenes.COLOURS[colour]))
         things.append(t)
     scenes.material(rng, b, "floor", True)
@@ -51,7 +83,9 @@ def build(rng):
     for x, y in GAPS:
         for low, high in ((-HALF_Y, y - GAP), (y + GAP, HALF_Y)):
             size = f"0.08 {(high - low) / 2:.3f} {HEIGHT_HALF}"
-            b.bodies.append(f'<geom type="box" size="{size}" pos="{x} {(low + high) / 2:.3f} {HEIGHT_HALF}" material="wall"/>')
+            b.bodies.append(
+                f'<geom type="box" size="{size}" pos="{x} {(low + high) / 2:.3f} {HEIGHT_HALF}" material="wall"/>'
+            )
     return scenes.Scene(scenes.write(rng, b, HALF_X, HALF_Y, HEIGHT_HALF), things, False, HALF_X, HALF_Y)
 
 
@@ -75,8 +109,38 @@ def main():
     path = np.array(PATH, float)
     times = path[:, 0]
     command = [
-        "ffmpeg", "-hide_banner", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS), "-i", "-",
-        "-c:v", "libx264", "-preset", "veryslow", "-crf", "23", "-pix_fmt", "yuv420p", "-g", str(2 * FPS), "-movflags", "+faststart", "-map_metadata", "-1", "-threads", "1", a.out,
+        "ffmpeg",
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-y",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{WIDTH}x{HEIGHT}",
+        "-r",
+        str(FPS),
+        "-i",
+        "-",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryslow",
+        "-crf",
+        "23",
+        "-pix_fmt",
+        "yuv420p",
+        "-g",
+        str(2 * FPS),
+        "-movflags",
+        "+faststart",
+        "-map_metadata",
+        "-1",
+        "-threads",
+        "1",
+        a.out,
     ]
     video = subprocess.Popen(command, stdin=subprocess.PIPE)
     frames = []
@@ -94,10 +158,15 @@ def main():
             pixels = int((objects == i).sum())
             if pixels:
                 ys, xs = np.nonzero(objects == i)
-                seen.append({
-                    "class": scenes.CLASSES[thing.cls], "colour": scenes.COLOUR_NAMES[thing.colour], "pixels": pixels,
-                    "box": [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1], "open": thing.open,
-                })
+                seen.append(
+                    {
+                        "class": scenes.CLASSES[thing.cls],
+                        "colour": scenes.COLOUR_NAMES[thing.colour],
+                        "pixels": pixels,
+                        "box": [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1],
+                        "open": thing.open,
+                    }
+                )
         frames.append({"objects": seen})
     video.stdin.close()
     if video.wait():

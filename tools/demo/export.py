@@ -39,9 +39,17 @@ def export(work, out):
         raise SystemExit(f"tensor {bad[0]} is not finite in half precision")
     os.makedirs(out, exist_ok=True)
     path = f"{out}/model.safetensors"
-    save_file(tensors, path, {
-        "name": "toklip-demo", "heads": str(towernet.HEADS), "text_heads": str(towernet.TEXT_HEADS), "norm_groups": str(vqnet.GROUPS), "license": "Apache-2.0",
-    })
+    save_file(
+        tensors,
+        path,
+        {
+            "name": "toklip-demo",
+            "heads": str(towernet.HEADS),
+            "text_heads": str(towernet.TEXT_HEADS),
+            "norm_groups": str(vqnet.GROUPS),
+            "license": "Apache-2.0",
+        },
+    )
     shutil.copyfile(f"{work}/tokenizer.model", f"{out}/tokenizer.model")
     print(f"{path}: {len(tensors)} tensors, {os.path.getsize(path) / 1e6:.2f} MB")
 

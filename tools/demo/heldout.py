@@ -45,16 +45,29 @@ def write(a):
         Image.fromarray(image).save(f"{a.out}/{name}", optimize=True)
         objects = [
             {
-                "class": scenes.CLASSES[d["cls"][i, o]], "colour": scenes.COLOUR_NAMES[d["colour"][i, o]], "pixels": int(d["pixels"][i, o]),
-                "box": d["bbox"][i, o].tolist(), "open": bool(d["open"][i, o]),
+                "class": scenes.CLASSES[d["cls"][i, o]],
+                "colour": scenes.COLOUR_NAMES[d["colour"][i, o]],
+                "pixels": int(d["pixels"][i, o]),
+                "box": d["bbox"][i, o].tolist(),
+                "open": bool(d["open"][i, o]),
             }
             for o in np.flatnonzero(d["cls"][i] >= 0)
         ]
         frames.append({"file": name, "objects": objects, "corridor": bool(d["corridor"][i])})
-    head = {"size": 128, "min_pixels": captions.MIN_PIXELS, "classes": scenes.CLASSES, "colours": scenes.COLOUR_NAMES, "templates": captions.TEMPLATES}
+    head = {
+        "size": 128,
+        "min_pixels": captions.MIN_PIXELS,
+        "classes": scenes.CLASSES,
+        "colours": scenes.COLOUR_NAMES,
+        "templates": captions.TEMPLATES,
+    }
     with open(f"{a.out}/truth.json", "w") as f:
         f.write(json.dumps(head)[:-1] + ',\n"frames": [\n' + ",\n".join(json.dumps(x) for x in frames))
-        f.write('\n],\n"captions": [\n' + ",\n".join(json.dumps({"text": w, "true_of": t}) for _, w, t in queries) + "\n]}\n")
+        f.write(
+            '\n],\n"captions": [\n'
+            + ",\n".join(json.dumps({"text": w, "true_of": t}) for _, w, t in queries)
+            + "\n]}\n"
+        )
     print(f"{a.out}: {len(frames)} frames, {len(queries)} captions")
 
 
@@ -92,10 +105,14 @@ def evaluate(a):
         listed = json.load(f)
     d, truth = part(a.work, len(listed["frames"]))
     queries = captions.evaluation(truth, len(listed["captions"]), 7)
-    assert [q[1] for q in queries] == [c["text"] for c in listed["captions"]], "truth.json was written by another version: write it again"
+    assert [q[1] for q in queries] == [c["text"] for c in listed["captions"]], (
+        "truth.json was written by another version: write it again"
+    )
     vq, net, words = load_model(a.model)
     ids = tokens.encode(vq, d["image"], bf16=False)
-    embeddings = [net.image.attn_pool(net.image.features(p))[0] for p in torch.from_numpy(ids.astype(np.int64)).split(250)]
+    embeddings = [
+        net.image.attn_pool(net.image.features(p))[0] for p in torch.from_numpy(ids.astype(np.int64)).split(250)
+    ]
     images = F.normalize(torch.cat(embeddings), dim=-1).numpy()
     embed = lambda texts: F.normalize(net.text(torch.from_numpy(words.encode(texts, towernet.CONTEXT))), dim=-1).numpy()
     report = metrics.summary(embed, images, truth, net.logit_scale.exp().item(), net.logit_bias.item(), queries)

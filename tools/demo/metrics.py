@@ -43,15 +43,34 @@ def summary(embed_texts, images, truth, scale, bias, queries):
     found = [bool(set(b.tolist()) & set(q[2])) for b, q in zip(best, queries)]
     j, f = np.concatenate(judged), np.concatenate(fired)
     out |= {
-        "class_mean": float(np.mean(list(out["class"].values()))), "class_lowest": min(out["class"].values()),
-        "pair_mean": float(np.mean(list(out["pair"].values()))), "pair_lowest": min(out["pair"].values()), "pairs_judged": len(out["pair"]),
-        "recall_at_10": float(np.mean(found)), "precision_at_half": float((j & f).sum() / max(1, f.sum())), "recall_at_half": float((j & f).sum() / j.sum()),
+        "class_mean": float(np.mean(list(out["class"].values()))),
+        "class_lowest": min(out["class"].values()),
+        "pair_mean": float(np.mean(list(out["pair"].values()))),
+        "pair_lowest": min(out["pair"].values()),
+        "pairs_judged": len(out["pair"]),
+        "recall_at_10": float(np.mean(found)),
+        "precision_at_half": float((j & f).sum() / max(1, f.sum())),
+        "recall_at_half": float((j & f).sum() / j.sum()),
     }
     kinds = sorted({q[0][0] for q in queries})
-    out["recall_by_kind"] = {k: [round(float(np.mean([x for x, q in zip(found, queries) if q[0][0] == k])), 3), sum(q[0][0] == k for q in queries)] for k in kinds}
+    out["recall_by_kind"] = {
+        k: [
+            round(float(np.mean([x for x, q in zip(found, queries) if q[0][0] == k])), 3),
+            sum(q[0][0] == k for q in queries),
+        ]
+        for k in kinds
+    }
     return out
 
 
 def brief(s):
-    keys = ("class_mean", "class_lowest", "pair_mean", "pair_lowest", "recall_at_10", "precision_at_half", "recall_at_half")
+    keys = (
+        "class_mean",
+        "class_lowest",
+        "pair_mean",
+        "pair_lowest",
+        "recall_at_10",
+        "precision_at_half",
+        "recall_at_half",
+    )
     return {k: round(s[k], 4) for k in keys}

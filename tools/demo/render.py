@@ -116,8 +116,12 @@ def pose(rng, scene):
 def measure(objects, things):
     """Truth of one frame from the object of each pixel [128, 128]."""
     out = {
-        "cls": np.full(MOST, -1, np.int8), "colour": np.full(MOST, -1, np.int8), "pixels": np.zeros(MOST, np.int16),
-        "centre": np.zeros((MOST, 2), np.float32), "bbox": np.zeros((MOST, 4), np.int16), "open": np.zeros(MOST, bool),
+        "cls": np.full(MOST, -1, np.int8),
+        "colour": np.full(MOST, -1, np.int8),
+        "pixels": np.zeros(MOST, np.int16),
+        "centre": np.zeros((MOST, 2), np.float32),
+        "bbox": np.zeros((MOST, 4), np.int16),
+        "open": np.zeros(MOST, bool),
     }
     k = 0
     cells = np.zeros((len(things) + 1, GRID, GRID), np.int32)

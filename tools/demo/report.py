@@ -1,6 +1,6 @@
 """Writes the training report: settings, curves and figures.
 
-    python report.py WORK OUT.json
+python report.py WORK OUT.json
 """
 
 import argparse
@@ -28,12 +28,29 @@ def main():
         "seeds": {"train": 1, "val": 2, "heldout": 3, "clip": 4, "vq": 11, "towers": 23},
         "frames": {"train": 36000, "val": 1000, "heldout": 2000},
         "vq": {
-            "steps": v["step"], "minutes": round(v["spent"] / 60, 1), "batch": 2 * vq.BATCH, "decoded": 2 * vq.DECODED, "rate": vq.RATE, "cells_weight": vq.CELLS,
-            "channels": vqnet.CH, "multipliers": vqnet.MULT, "z": vqnet.Z, "codes": vqnet.CODES, "norm_groups": vqnet.GROUPS, "val": v["log"],
+            "steps": v["step"],
+            "minutes": round(v["spent"] / 60, 1),
+            "batch": 2 * vq.BATCH,
+            "decoded": 2 * vq.DECODED,
+            "rate": vq.RATE,
+            "cells_weight": vq.CELLS,
+            "channels": vqnet.CH,
+            "multipliers": vqnet.MULT,
+            "z": vqnet.Z,
+            "codes": vqnet.CODES,
+            "norm_groups": vqnet.GROUPS,
+            "val": v["log"],
         },
         "towers": {
-            "steps": t["step"], "minutes": round(t["spent"] / 60, 1), "batch": 2 * towers.BATCH, "rate": towers.RATE, "width": towernet.DIM, "depth": towernet.DEPTH,
-            "text_width": towernet.TEXT_WIDTH, "text_layers": towernet.TEXT_LAYERS, "val": t["log"],
+            "steps": t["step"],
+            "minutes": round(t["spent"] / 60, 1),
+            "batch": 2 * towers.BATCH,
+            "rate": towers.RATE,
+            "width": towernet.DIM,
+            "depth": towernet.DEPTH,
+            "text_width": towernet.TEXT_WIDTH,
+            "text_layers": towernet.TEXT_LAYERS,
+            "val": t["log"],
         },
         "heldout": figures,
     }

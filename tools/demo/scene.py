@@ -124,7 +124,14 @@ class Builder:
         for side in (-1, 1):
             self.geom(t, "capsule", (0.085 * k, 0.33 * k), (0, side * 0.11 * k, 0.42 * k), rgb, (0, side * stride, 0))
             arm = self.u(4, 30)
-            self.geom(t, "capsule", (0.06 * k, 0.25 * k), (0, side * 0.27 * k, 1.10 * k), rgb, (-side * arm, -side * stride, 0))
+            self.geom(
+                t,
+                "capsule",
+                (0.06 * k, 0.25 * k),
+                (0, side * 0.27 * k, 1.10 * k),
+                rgb,
+                (-side * arm, -side * stride, 0),
+            )
         self.geom(t, "capsule", (0.18 * k, 0.20 * k), (0, 0, 1.12 * k), rgb)
         self.geom(t, "sphere", (0.135 * k,), (0, 0, 1.62 * k), skin)
 
@@ -133,7 +140,9 @@ class Builder:
         dark = (0.12, 0.12, 0.13)
         for sx in (-1, 1):
             for sy in (-1, 1):
-                self.geom(t, "cylinder", (0.13 * k, 0.05 * k), (sx * 0.22 * k, sy * 0.30 * k, 0.13 * k), dark, (90, 0, 0))
+                self.geom(
+                    t, "cylinder", (0.13 * k, 0.05 * k), (sx * 0.22 * k, sy * 0.30 * k, 0.13 * k), dark, (90, 0, 0)
+                )
         self.geom(t, "box", (0.34 * k, 0.24 * k, 0.15 * k), (0, 0, 0.27 * k), rgb)
         self.geom(t, "cylinder", (0.05 * k, 0.14 * k), (0, 0, 0.54 * k), (0.5, 0.5, 0.52))
         self.geom(t, "box", (0.16 * k, 0.20 * k, 0.12 * k), (0, 0, 0.78 * k), rgb)
@@ -236,8 +245,10 @@ def write(rng, b, half_x, half_y, height=None):
     walls = "".join(
         f'<geom type="box" size="{sx:.3f} {sy:.3f} {height:.3f}" pos="{x:.3f} {y:.3f} {height:.3f}" material="wall"/>'
         for sx, sy, x, y in [
-            (thick, half_y + 2 * thick, half_x + thick, 0), (thick, half_y + 2 * thick, -half_x - thick, 0),
-            (half_x, thick, 0, half_y + thick), (half_x, thick, 0, -half_y - thick),
+            (thick, half_y + 2 * thick, half_x + thick, 0),
+            (thick, half_y + 2 * thick, -half_x - thick, 0),
+            (half_x, thick, 0, half_y + thick),
+            (half_x, thick, 0, -half_y - thick),
         ]
     )
     ambient, head, sun = b.u(0.38, 0.50), b.u(0.12, 0.26), b.u(0.30, 0.48)
@@ -249,7 +260,7 @@ def write(rng, b, half_x, half_y, height=None):
     return f"""<mujoco>
 <visual><headlight ambient="{lit(ambient)}" diffuse="{lit(head)}" specular="0 0 0"/><quality shadowsize="1024" offsamples="0"/>
 <global offwidth="1280" offheight="960" fovy="60"/><map znear="0.02" zfar="30" shadowclip="1.2"/></visual>
-<asset><texture type="skybox" builtin="flat" rgb1="{sky}" rgb2="{sky}" width="8" height="8"/><material name="plain" specular="0.08" shininess="0.2" reflectance="0" emission="0.06"/>{''.join(b.assets)}</asset>
+<asset><texture type="skybox" builtin="flat" rgb1="{sky}" rgb2="{sky}" width="8" height="8"/><material name="plain" specular="0.08" shininess="0.2" reflectance="0" emission="0.06"/>{"".join(b.assets)}</asset>
 <worldbody><light directional="true" castshadow="{shadow}" pos="0 0 4" dir="{x:.3f} {y:.3f} -1" diffuse="{lit(sun)}" specular="0.05 0.05 0.05"/>
 <geom type="plane" size="{half_x:.3f} {half_y:.3f} 0.1" material="floor"/>{walls}
-{''.join(b.bodies)}</worldbody></mujoco>"""
+{"".join(b.bodies)}</worldbody></mujoco>"""

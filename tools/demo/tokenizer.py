@@ -31,9 +31,22 @@ def train(path, truth, seed):
     lines += [" ".join(string.ascii_lowercase + string.digits)] * 20
     model = io.BytesIO()
     spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, model_type="bpe", vocab_size=VOCABULARY, hard_vocab_limit=False,
-        byte_fallback=True, add_dummy_prefix=False, normalization_rule_name="identity", remove_extra_whitespaces=False,
-        pad_id=PAD, eos_id=EOS, bos_id=2, unk_id=3, character_coverage=1.0, minloglevel=2, num_threads=1,
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=VOCABULARY,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        add_dummy_prefix=False,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        pad_id=PAD,
+        eos_id=EOS,
+        bos_id=2,
+        unk_id=3,
+        character_coverage=1.0,
+        minloglevel=2,
+        num_threads=1,
     )
     with open(path, "wb") as f:
         f.write(model.getvalue())

@@ -54,7 +54,10 @@ class Set:
         flipped = box.copy()
         flipped[..., 0], flipped[..., 2] = 128 - box[..., 2], 128 - box[..., 0]
         self.box = np.concatenate([box, flipped])
-        self.cells = [np.concatenate([d[k], d[k][..., ::-1]]).astype(np.int64).reshape(-1, 64) for k in ("cell_cls", "cell_colour")]
+        self.cells = [
+            np.concatenate([d[k], d[k][..., ::-1]]).astype(np.int64).reshape(-1, 64)
+            for k in ("cell_cls", "cell_colour")
+        ]
         for a, n in zip(self.cells, (N_CLS, N_COL)):
             a[a == -1] = n - 1
             a[a == -2] = -100
@@ -82,7 +85,12 @@ class Set:
         w, h = rng.integers(2, 6, n), rng.integers(2, 7, n)
         x, y = (rng.random(n) * (GRID + 1 - w)).astype(int), (rng.random(n) * (GRID + 1 - h)).astype(int)
         cx, cy = np.arange(GRID)[None, None, :], np.arange(GRID)[None, :, None]
-        mask = (cx >= x[:, None, None]) & (cx < (x + w)[:, None, None]) & (cy >= y[:, None, None]) & (cy < (y + h)[:, None, None])
+        mask = (
+            (cx >= x[:, None, None])
+            & (cx < (x + w)[:, None, None])
+            & (cy >= y[:, None, None])
+            & (cy < (y + h)[:, None, None])
+        )
         b = self.box[i]
         iw = np.minimum(b[..., 2], ((x + w) * CELL)[:, None]) - np.maximum(b[..., 0], (x * CELL)[:, None])
         ih = np.minimum(b[..., 3], ((y + h) * CELL)[:, None]) - np.maximum(b[..., 1], (y * CELL)[:, None])
@@ -99,14 +107,18 @@ class Set:
                 m &= some["cls"] == t[-1]
             if t[0] != "cls":
                 m &= some["colour"] == t[1]
-            out.append(np.where((m & yes).any(1), captions.YES, np.where((m & maybe).any(1), captions.UNKNOWN, captions.NO)))
+            out.append(
+                np.where((m & yes).any(1), captions.YES, np.where((m & maybe).any(1), captions.UNKNOWN, captions.NO))
+            )
         return mask.reshape(n, 64), np.stack(out, 1)
 
 
 def sigmoid_loss(logits, truth, kinds):
     """Summed for each kind of text over the pairs that are known, divided by the kind's positives."""
     t = torch.from_numpy(truth)
-    loss = F.binary_cross_entropy_with_logits(logits, (t == captions.YES).float(), reduction="none") * (t != captions.UNKNOWN)
+    loss = F.binary_cross_entropy_with_logits(logits, (t == captions.YES).float(), reduction="none") * (
+        t != captions.UNKNOWN
+    )
     total = 0
     for kind, weight in KINDS.items():
         at = [j for j, k in enumerate(kinds) if k == kind]
@@ -140,12 +152,20 @@ def worker(rank, a):
     codebook = torch.load(f"{a.work}/vq.pt", weights_only=False)["net"]["quantize.embedding.weight"]
     net = towernet.Towers(codebook, tok.size)
     cells = nn.Linear(towernet.DIM, N_CLS + N_COL)
-    named = [(n, q) for n, q in [*net.named_parameters(), *(("cells." + n, q) for n, q in cells.named_parameters())] if q.requires_grad]
+    named = [
+        (n, q)
+        for n, q in [*net.named_parameters(), *(("cells." + n, q) for n, q in cells.named_parameters())]
+        if q.requires_grad
+    ]
     params = [q for _, q in named]
     plain = [q for n, q in named if q.ndim < 2 or "embed" in n or "latent" in n]
     opt = torch.optim.AdamW(
-        [{"params": plain, "weight_decay": 0.0}, {"params": [q for _, q in named if all(q is not p for p in plain)], "weight_decay": 0.05}],
-        lr=RATE, betas=(0.9, 0.98),
+        [
+            {"params": plain, "weight_decay": 0.0},
+            {"params": [q for _, q in named if all(q is not p for p in plain)], "weight_decay": 0.05},
+        ],
+        lr=RATE,
+        betas=(0.9, 0.98),
     )
     step, before, log = 0, 0.0, []
     if os.path.exists(path):
@@ -164,7 +184,10 @@ def worker(rank, a):
         truth = {k: v[: len(val["cls"])] for k, v in captions.truth_arrays(val).items()}
         queries = captions.evaluation(truth, 250, 5)
         val_ids = tokens.load(a.work)[1]
-        print(f"{sum(q.numel() for q in net.parameters()) / 1e6:.2f} M parameters, {tok.size} pieces, {train.count} frames with mirror images", flush=True)
+        print(
+            f"{sum(q.numel() for q in net.parameters()) / 1e6:.2f} M parameters, {tok.size} pieces, {train.count} frames with mirror images",
+            flush=True,
+        )
     sums, start = np.zeros(3), time.time()
     last = saved = evaluated = start
     clock = torch.zeros(1, dtype=torch.float64)
@@ -192,7 +215,9 @@ def worker(rank, a):
         w = torch.ones(N_CLS), torch.ones(N_COL)
         w[0][-1] = w[1][-1] = 0.12
         c = cell.float().flatten(0, 1)
-        cell_loss = F.cross_entropy(c[:, :N_CLS], torch.from_numpy(cls).flatten(), w[0]) + F.cross_entropy(c[:, N_CLS:], torch.from_numpy(colour).flatten(), w[1])
+        cell_loss = F.cross_entropy(c[:, :N_CLS], torch.from_numpy(cls).flatten(), w[0]) + F.cross_entropy(
+            c[:, N_CLS:], torch.from_numpy(colour).flatten(), w[1]
+        )
         loss = main_loss + REGION * region_loss + CELLS * cell_loss
         opt.zero_grad(set_to_none=True)
         loss.backward()
@@ -203,16 +228,35 @@ def worker(rank, a):
         step += 1
         if chief and step % 25 == 0:
             s = sums / 25
-            print(f"step {step} main {s[0]:.4f} region {s[1]:.4f} cells {s[2]:.4f} scale {net.logit_scale.exp().item():.2f} bias {net.logit_bias.item():.2f} "
-                  f"rate {rate:.1e} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min", flush=True)
+            print(
+                f"step {step} main {s[0]:.4f} region {s[1]:.4f} cells {s[2]:.4f} scale {net.logit_scale.exp().item():.2f} bias {net.logit_bias.item():.2f} "
+                f"rate {rate:.1e} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min",
+                flush=True,
+            )
             sums[:] = 0
             last = time.time()
         if chief and (time.time() - evaluated > 240 or done):
-            log.append({"step": step, "minutes": round(spent / 60, 1), **metrics.brief(evaluate(net, tok, val_ids, truth, queries))})
+            log.append(
+                {
+                    "step": step,
+                    "minutes": round(spent / 60, 1),
+                    **metrics.brief(evaluate(net, tok, val_ids, truth, queries)),
+                }
+            )
             print("val", json.dumps(log[-1]), flush=True)
             evaluated = last = time.time()
         if chief and (time.time() - saved > 120 or done):
-            parallel.save(path, {"net": net.state_dict(), "cells": cells.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log})
+            parallel.save(
+                path,
+                {
+                    "net": net.state_dict(),
+                    "cells": cells.state_dict(),
+                    "opt": opt.state_dict(),
+                    "step": step,
+                    "spent": spent,
+                    "log": log,
+                },
+            )
             saved = time.time()
         if done:
             break
@@ -222,7 +266,9 @@ def worker(rank, a):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("work")
-    p.add_argument("--minutes", type=float, required=True, help="of training; the learning rate falls towards nothing at their end")
+    p.add_argument(
+        "--minutes", type=float, required=True, help="of training; the learning rate falls towards nothing at their end"
+    )
     p.add_argument("--seed", type=int, default=23)
     parallel.spawn(worker, p.parse_args())
 

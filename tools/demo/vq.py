@@ -40,8 +40,13 @@ class Heads(nn.Module):
         d, out = vqnet.CODE_DIM, N_CLS + N_COL
         self.own = nn.Sequential(nn.Conv2d(d, 128, 1), nn.GELU(), nn.Conv2d(128, out, 1))
         self.around = nn.Sequential(
-            nn.Conv2d(d, 128, 1), nn.GELU(), nn.Conv2d(128, 160, 3, padding=1), nn.GELU(),
-            nn.Conv2d(160, 160, 3, padding=1), nn.GELU(), nn.Conv2d(160, out, 1),
+            nn.Conv2d(d, 128, 1),
+            nn.GELU(),
+            nn.Conv2d(128, 160, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(160, 160, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(160, out, 1),
         )
 
     def forward(self, codes):
@@ -52,9 +57,8 @@ def cell_loss(logits, cls, colour):
     """Balanced cross-entropy: background cells, nine of ten, weigh a tenth."""
     wc, wk = torch.ones(N_CLS), torch.ones(N_COL)
     wc[-1] = wk[-1] = 0.12
-    return (
-        F.cross_entropy(logits[:, :N_CLS], cls, wc, ignore_index=-100)
-        + 0.7 * F.cross_entropy(logits[:, N_CLS:], colour, wk, ignore_index=-100)
+    return F.cross_entropy(logits[:, :N_CLS], cls, wc, ignore_index=-100) + 0.7 * F.cross_entropy(
+        logits[:, N_CLS:], colour, wk, ignore_index=-100
     )
 
 
@@ -69,7 +73,13 @@ def image_loss(y, x, weight):
     blur = F.avg_pool2d(c, 8)
     gx = (y[..., 1:] - y[..., :-1]) - (x[..., 1:] - x[..., :-1])
     gy = (y[..., 1:, :] - y[..., :-1, :]) - (x[..., 1:, :] - x[..., :-1, :])
-    return d.abs().mean() + 2 * (d * d).mean() + 3 * c.abs().mean() + blur.abs().mean() + 0.2 * (gx.abs().mean() + gy.abs().mean())
+    return (
+        d.abs().mean()
+        + 2 * (d * d).mean()
+        + 3 * c.abs().mean()
+        + blur.abs().mean()
+        + 0.2 * (gx.abs().mean() + gy.abs().mean())
+    )
 
 
 class Batches:
@@ -256,17 +266,33 @@ def worker(rank, a):
         step += 1
         if chief and step % 25 == 0:
             s = sums / 25
-            print(f"step {step} loss {s[0]:.4f} image {s[1]:.4f} cells {s[2]:.3f} commit {s[3]:.3f} rate {opt.param_groups[0]['lr']:.1e} "
-                  f"revived {revived} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min", flush=True)
+            print(
+                f"step {step} loss {s[0]:.4f} image {s[1]:.4f} cells {s[2]:.3f} commit {s[3]:.3f} rate {opt.param_groups[0]['lr']:.1e} "
+                f"revived {revived} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min",
+                flush=True,
+            )
             sums[:] = 0
             last = time.time()
         if chief and (time.time() - evaluated > 240 or done or step in (100, 400)):
-            log.append({"step": step, "minutes": round(spent / 60, 1), **evaluate(net, heads, val, 1000 if done else 200)})
+            log.append(
+                {"step": step, "minutes": round(spent / 60, 1), **evaluate(net, heads, val, 1000 if done else 200)}
+            )
             print("val", json.dumps(log[-1]), flush=True)
             evaluated = last = time.time()
         if chief and (time.time() - saved > 120 or done):
-            parallel.save(path, {"net": net.state_dict(), "heads": heads.state_dict(), "opt": opt.state_dict(), "step": step, "spent": spent, "log": log,
-                        "count": book.count if book else None, "total": book.total if book else None})
+            parallel.save(
+                path,
+                {
+                    "net": net.state_dict(),
+                    "heads": heads.state_dict(),
+                    "opt": opt.state_dict(),
+                    "step": step,
+                    "spent": spent,
+                    "log": log,
+                    "count": book.count if book else None,
+                    "total": book.total if book else None,
+                },
+            )
             saved = time.time()
         if done:
             break
@@ -276,7 +302,9 @@ def worker(rank, a):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("work")
-    p.add_argument("--minutes", type=float, required=True, help="of training; the learning rate falls towards nothing at their end")
+    p.add_argument(
+        "--minutes", type=float, required=True, help="of training; the learning rate falls towards nothing at their end"
+    )
     p.add_argument("--seed", type=int, default=11)
     a = p.parse_args()
     parallel.spawn(worker, a)
