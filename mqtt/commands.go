@@ -103,6 +103,7 @@ func (q *commandQueue) register(verb string, h Handler, l lane) error {
 func (q *commandQueue) receive(topic string, payload []byte, retained bool) {
 	q.received.Add(1)
 	verb := strings.TrimPrefix(topic, q.topics.Command(""))
+	short := fmt.Sprintf("%.64s", verb) // anybody may send one of 64 kB
 	c, err := api.ParseCommand(payload)
 	if c.ReplyTo != "" {
 		if bad := q.checkReplyTo(c.ReplyTo); bad != nil {
@@ -112,7 +113,7 @@ func (q *commandQueue) receive(topic string, payload []byte, retained bool) {
 	}
 	if retained {
 		// It would be carried out again on every connect, for ever.
-		err = fmt.Errorf("command %q is retained: send it without the retain flag, and clear it with an empty retained message to %s", verb, topic)
+		err = fmt.Errorf("command %q is retained: send it without the retain flag, and clear it with an empty retained message to %s", short, q.topics.Command(short))
 	}
 	var to registered
 	if err == nil {
@@ -123,7 +124,7 @@ func (q *commandQueue) receive(topic string, payload []byte, retained bool) {
 		}
 		q.mu.Unlock()
 		if to.handler == nil {
-			err = fmt.Errorf("verb %.64q is unknown: this node knows %s", verb, known)
+			err = fmt.Errorf("verb %q is unknown: this node knows %s", short, known)
 		}
 	}
 	if err == nil {
@@ -134,7 +135,7 @@ func (q *commandQueue) receive(topic string, payload []byte, retained bool) {
 			err = fmt.Errorf("command %q refused: %d others wait already; try again later", verb, maxCommands)
 		}
 	}
-	q.log.Warn("command refused", "verb", verb, "id", c.ID, "error", err)
+	q.log.Warn("command refused", "verb", short, "id", c.ID, "error", err)
 	q.answer(c, nil, err)
 }
 

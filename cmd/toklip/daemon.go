@@ -210,6 +210,7 @@ func (d *daemon) connect(ctx context.Context) error {
 // serve loads the model and runs cameras and pipeline until ctx ends or one of them fails for good.
 func (d *daemon) serve(ctx context.Context) error {
 	d.reapOrphans(ctx)
+	group, ctx := errgroup.WithContext(ctx)
 	if err := d.load(ctx); err != nil {
 		return err
 	}
@@ -222,8 +223,6 @@ func (d *daemon) serve(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-
-	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range d.cameras {
 		if !c.cfg.Enabled {
 			c.capture.SetEnabled(false)

@@ -5,16 +5,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/engine/labels"
 )
 
-// decode reads JSON strictly: a misspelt name would otherwise be silence.
+// decode reads one JSON value strictly: a misspelt name would otherwise be silence.
 func decode(text []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("there is more after the JSON value, from byte %d on", decoder.InputOffset())
+	}
+	return nil
 }
 
 // decodeArgs reads a command's arguments; example shows what they look like.

@@ -22,7 +22,7 @@ func TestFramesAreScored(t *testing.T) {
 		t.Errorf("before the set is in force: %v, hash %q", before.names(), before.hash())
 	}
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	f := r.show("left", 2, "blue")
 	equal(t, "labels", f.names(), []string{"blue", "red"})
 	wanted := r.configured["left"].set.Hash()
@@ -49,7 +49,7 @@ func TestFramesAreScored(t *testing.T) {
 func TestCameraThatGoes(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 1, "blue").labels.Release()
 	r.Camera("left").Off(2e8)
 	f := r.show("left", 2, "blue") // was under way
@@ -67,10 +67,10 @@ func TestCameraThatGoes(t *testing.T) {
 func TestTheSameSetAgain(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 1, "blue").labels.Release()
 	r.Reload(configuration(t, twoLabels).Labels, configuration(t, twoLabels).Cameras)
-	r.settled()
+	r.settled(t)
 	must[SetResult](t, r.Set, `{"labels":["red","blue"],"camera":"left"}`)
 	f := r.show("left", 2, "blue")
 	if blue := f.label("blue"); blue.SinceNs != 1e8 {
@@ -87,7 +87,7 @@ func TestTheSameSetAgain(t *testing.T) {
 func TestWhatASetKeepsStaysPresent(t *testing.T) {
 	r := newRig(t, regionsConfig)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 1, "blue red").labels.Release()
 	<-r.sink.regions
 	r.sink.told() // both appeared, in the frame and in the corner
@@ -113,7 +113,7 @@ func TestWhatASetKeepsStaysPresent(t *testing.T) {
 	// The corner becomes another region, the top another name, and the frame's labels go on.
 	cfg := configuration(t, strings.NewReplacer("[0.75, 0.5, 0.25, 0.5]", "[0.5, 0.5, 0.5, 0.5]", `"top"`, `"all"`).Replace(regionsConfig))
 	r.Reload(cfg.Labels, cfg.Cameras)
-	r.settled()
+	r.settled(t)
 	equal(t, "after the reload", describeAll(r.sink.told()), // red has its own threshold no more
 		[]string{"red gone labels-changed 2", "red@corner gone labels-changed 2", "blue@corner gone labels-changed 2"})
 	f = r.show("left", 3, "blue red")
@@ -127,7 +127,7 @@ func TestWhatASetKeepsStaysPresent(t *testing.T) {
 func TestClose(t *testing.T) {
 	r := newRig(t, twoLabels)
 	stop := r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 1, "blue").labels.Release()
 	stop()
 	e := r.sink.told()
@@ -145,7 +145,7 @@ func TestClose(t *testing.T) {
 func TestDue(t *testing.T) {
 	r := newRig(t, "[labels]\npublish = \"change\"\nmin_change = 0.1\nset = [\"red\"]\ntemplates = [\"{}\"]\nhold = \"0s\"\n")
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	due := func(sequence uint64, text string) bool {
 		f := r.show("left", sequence, text)
 		defer f.labels.Release()
@@ -178,7 +178,7 @@ func TestDue(t *testing.T) {
 	}
 	r.Reload(configuration(t, "[labels]\npublish = \"every\"\nset = [\"blue\"]\ntemplates = [\"{}\"]\nhold = \"0s\"\n").Labels, nil)
 	r.Reload(configuration(t, twoLabels).Labels, configuration(t, twoLabels).Cameras)
-	r.settled()
+	r.settled(t)
 	if !due(102, "green") || !due(103, "green") {
 		t.Error("published on change only, after a reload to every")
 	}
@@ -189,7 +189,7 @@ func TestDue(t *testing.T) {
 func TestSetsChangeBetweenFrames(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	sets := map[string][]string{}
 	var mu sync.Mutex
 	note := func(hash string, labels []string) {
@@ -266,7 +266,7 @@ func TestSetsChangeBetweenFrames(t *testing.T) {
 func TestNothingIsAllocatedPerFrame(t *testing.T) {
 	r := newRig(t, "[labels]\ntemplates = [\"{}\"]\nset = [\"red\", \"blue\", \"green\", \"white\"]\n")
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	f := r.show("left", 1, "blue green")
 	f.labels.Release()
 	camera := r.Camera("left")
@@ -283,7 +283,7 @@ func TestNothingIsAllocatedPerFrame(t *testing.T) {
 func BenchmarkScore(b *testing.B) {
 	r := newRig(b, "[labels]\ntemplates = [\"{}\"]\nset = [\"red\", \"blue\", \"green\", \"white\", \"black\", \"grey\", \"pink\", \"brown\", \"cyan\", \"orange\"]\n")
 	r.run(b)
-	r.settled()
+	r.settled(b)
 	f := r.show("left", 1, "blue green")
 	f.labels.Release()
 	camera := r.Camera("left")

@@ -42,13 +42,14 @@ func (l *Labelling) Set(ctx context.Context, args json.RawMessage) (any, error) 
 	}
 	defer end()
 	sets, embedded, err := l.prepare(ctx, next)
-	if err == nil {
-		err = l.want(next, reloads)
-	} else if context.Cause(ctx) == errReloaded {
-		err = errReloaded
-	}
-	if err != nil {
+	switch {
+	case context.Cause(ctx) == errReloaded:
+		return nil, errReloaded
+	case err != nil:
 		return nil, fmt.Errorf("the labels stay as they are: %w", err)
+	}
+	if err := l.want(next, reloads); err != nil {
+		return nil, err
 	}
 	enforce(next, sets)
 	result := SetResult{Cameras: names(next), Embedded: embedded, Kept: l.save() == nil && l.opt.StateFile != ""}
@@ -126,7 +127,7 @@ type CameraLabels struct {
 	LabelSet string       `json:"label_set"` // hash; empty for none
 	Source   Source       `json:"source"`
 	Labels   []labelValue `json:"labels"`
-	Pending  string       `json:"pending,omitempty"` // hash of the set that is to come into force; Condition says what keeps it
+	Pending  *string      `json:"pending,omitempty"` // hash of the set that is to come into force, if another is; the node's state says what keeps it
 }
 
 // Get carries out labels/get: the labels in force of one camera or of all.
@@ -154,7 +155,8 @@ func (l *Labelling) Get(_ context.Context, args json.RawMessage) (any, error) {
 			one.Source, one.Labels = is.source, valuesOf(&is.set)
 		}
 		if is != wanted {
-			one.Pending = wanted.set.Hash()
+			hash := wanted.set.Hash()
+			one.Pending = &hash
 		}
 		found[c.name] = one
 	}

@@ -16,7 +16,7 @@ import (
 func TestCommandsRefused(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	many := strings.Repeat(`"x",`, 9999) + `"x"`
 	hash := r.configured["left"].set.Hash()
 	type command = func(context.Context, json.RawMessage) (any, error)
@@ -89,7 +89,7 @@ func TestCommandsRefused(t *testing.T) {
 func TestCommandGivenUp(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.texts.behave(nil, make(chan struct{}))
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 2)
@@ -114,7 +114,7 @@ func TestCommandGivenUp(t *testing.T) {
 func TestSettingsOfACommand(t *testing.T) {
 	r := newRig(t, "[labels]\ntemplates = [\"{}\"]\n[[labels.label]]\nname = \"person\"\nprompts = [\"red person\"]\nthreshold = 0.3\n")
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	got := must[SetResult](t, r.Set, `{"labels":["person","box",{"label":"cone","hold":"2s"}],"threshold":0.6,"hold":"5s"}`)
 	if got.Embedded != 2 { // "red person" is known
 		t.Errorf("%+v", got)
@@ -135,7 +135,7 @@ func TestSettingsOfACommand(t *testing.T) {
 func TestScoreOfNewestFrames(t *testing.T) {
 	r := newRig(t, "")
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	for n := range uint64(3) {
 		if f := r.show("left", n+1, []string{"red", "blue", "red box"}[n]); f.labels != nil {
 			t.Error("labels without a set")
@@ -186,7 +186,7 @@ func FuzzArgs(f *testing.F) {
 func TestReloadDuringACommand(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	hold := make(chan struct{})
 	defer close(hold)
 	r.texts.behave(nil, hold)
@@ -196,16 +196,14 @@ func TestReloadDuringACommand(t *testing.T) {
 		_, err := r.Set(t.Context(), json.RawMessage(`{"labels":["robot"]}`))
 		failed <- err
 	}()
-	for r.texts.made() == before {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the command asks the tower", func() bool { return r.texts.made() > before })
 	r.texts.behave(nil, nil)
 	cfg := configuration(t, "[labels]\nset = [\"white\"]\ntemplates = [\"{}\"]\n")
 	r.Reload(cfg.Labels, cfg.Cameras)
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "the configuration was read again") {
 		t.Errorf("the command ended with %v", err)
 	}
-	r.settled()
+	r.settled(t)
 	equal(t, "labels", r.show("left", 1, "white").names(), []string{"white"})
 }
 
@@ -216,16 +214,14 @@ func TestCommandWhileTheConfigurationIsEmbedded(t *testing.T) {
 	defer close(hold)
 	r.texts.behave(nil, hold)
 	r.run(t)
-	for r.texts.made() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the tower is asked", func() bool { return r.texts.made() > 0 })
 	r.texts.behave(nil, nil)
 	if _, err := r.Set(t.Context(), json.RawMessage(`{"labels":[""]}`)); err == nil || r.Condition() == "" {
 		t.Error("a command that is refused interrupts")
 	}
 	must[SetResult](t, r.Set, `{"camera":"left","labels":["green"]}`)
 	equal(t, "labels", r.show("left", 1, "green").names(), []string{"green"})
-	r.settled()
+	r.settled(t)
 	equal(t, "labels of the other", r.show("right", 1, "red").names(), []string{"red", "blue"})
 	if got := r.Condition(); got != "" {
 		t.Errorf("condition %q", got)

@@ -172,7 +172,6 @@ type rig struct {
 	opt   Options
 
 	model engine.Model
-	news  chan struct{}
 }
 
 const (
@@ -201,13 +200,12 @@ func newRig(t testing.TB, text string) *rig {
 		pool:  &pool{cells: gridRows * gridCols},
 		sink:  &sink{regions: make(chan published, 100)},
 		model: engine.Model{Rows: gridRows, Cols: gridCols, Codebook: 16, ImageSize: 32, FeatureDim: dim, EmbeddingDim: dim, Encoder: "encoder.onnx"},
-		news:  make(chan struct{}, 1),
 	}
 	cfg := configuration(t, text)
 	r.opt = Options{
 		BootID: "boot", Labels: cfg.Labels, Cameras: cfg.Cameras, Scale: 10, Bias: -5,
 		Texts: r.texts, OpenPool: func() (Pool, error) { return r.pool, nil },
-		StateFile: filepath.Join(t.TempDir(), "state", "labels.json"), Publish: r.sink, Changed: func() { poke(r.news) },
+		StateFile: filepath.Join(t.TempDir(), "state", "labels.json"), Publish: r.sink,
 	}
 	r.again()
 	return r
@@ -242,20 +240,25 @@ func (r *rig) run(t testing.TB) (stop func()) {
 }
 
 // settled waits until everything wanted is in force.
-func (r *rig) settled() {
-	for len(r.pending()) > 0 {
-		<-r.news
+func (r *rig) settled(t testing.TB) {
+	t.Helper()
+	eventually(t, "what is wanted is in force", func() bool { return len(r.pending()) == 0 })
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
 	}
 }
 
 // until waits until the condition is the one wanted.
 func (r *rig) until(t *testing.T, want string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); r.Condition() != want; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("condition %q, want %q", r.Condition(), want)
-		}
-	}
+	eventually(t, fmt.Sprintf("condition %q", want), func() bool { return r.Condition() == want })
 }
 
 // frame is one frame as the pipeline delivers it.

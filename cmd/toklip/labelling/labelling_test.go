@@ -27,9 +27,7 @@ func TestTowerThatFailsAtFirst(t *testing.T) {
 	}
 	close(hold)
 	r.until(t, "labels: "+errTower.Error())
-	for r.texts.made() < 4 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "it is tried again", func() bool { return r.texts.made() >= 4 })
 	r.texts.behave(nil, nil)
 	r.until(t, "")
 	if f := r.show("left", 2, "blue"); f.labels == nil {
@@ -62,24 +60,40 @@ func TestModelWithoutTower(t *testing.T) {
 	}
 }
 
+// A camera whose texts are known does not go without labels because another's cannot be embedded.
+func TestOneCameraCannot(t *testing.T) {
+	r := newRig(t, twoLabels+"[[camera]]\nname = \"left\"\nsource = \"test://pattern\"\n[[camera]]\nname = \"right\"\nsource = \"test://pattern\"\nlabels = [\"robot\"]\n")
+	r.texts.known["red"], r.texts.known["blue"] = true, true
+	r.texts.behave(errTower, nil)
+	r.shortestPause = time.Millisecond
+	r.run(t)
+	r.until(t, "labels: "+errTower.Error())
+	equal(t, "left has", r.show("left", 1, "blue").names(), []string{"blue", "red"})
+	right := must[map[string]any](t, r.Get, `{"camera":"right"}`)["cameras"].(map[string]CameraLabels)["right"]
+	if right.LabelSet != "" || right.Pending == nil || *right.Pending != r.configured["right"].set.Hash() {
+		t.Errorf("right has %+v", right)
+	}
+	r.texts.behave(nil, nil)
+	r.until(t, "")
+	equal(t, "right has", r.show("right", 1, "robot").names(), []string{"robot"})
+}
+
 // A reload replaces what commands have set; until the new texts are embedded the old labels serve.
 func TestReload(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	must[SetResult](t, r.Set, `{"labels":["green"],"camera":"left"}`)
 	hold := make(chan struct{})
 	r.texts.behave(nil, hold)
 	cfg := configuration(t, "[labels]\nset = [\"white\"]\ntemplates = [\"{}\"]\n")
 	r.Reload(cfg.Labels, cfg.Cameras)
-	for !strings.Contains(r.Condition(), "embedding 1 texts") {
-		<-r.news
-	}
+	eventually(t, "the new text is being embedded", func() bool { return strings.Contains(r.Condition(), "embedding 1 texts") })
 	f := r.show("left", 1, "green")
 	equal(t, "labels meanwhile", f.names(), []string{"green"})
 	f.labels.Release()
 	close(hold)
-	r.settled()
+	r.settled(t)
 	f = r.show("left", 2, "white")
 	equal(t, "labels afterwards", f.names(), []string{"white"})
 	f.labels.Release()
@@ -91,20 +105,17 @@ func TestReload(t *testing.T) {
 		t.Errorf("info: %+v", info)
 	}
 	equal(t, "names in info", info.Cameras[0].LabelNames, []string{"white"})
-	for text := ""; strings.Contains(text, "green") || text == ""; time.Sleep(time.Millisecond) { // written right after
+	eventually(t, "what the command set is forgotten", func() bool {
 		kept, err := os.ReadFile(r.opt.StateFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = string(kept)
-	}
+		return err == nil && !strings.Contains(string(kept), "green")
+	})
 }
 
 // What commands have set outlasts a restart, and needs no tower then; what the configuration says of regions holds on.
 func TestRestart(t *testing.T) {
 	r := newRig(t, twoLabels)
 	stop := r.run(t)
-	r.settled()
+	r.settled(t)
 	set := must[SetResult](t, r.Set, `{"labels":[{"label":"door","prompts":["red door","blue door"],"threshold":0.7,"hold":"3s"},"ball"],"camera":"right","hysteresis":0.2,"templates":["a photo of a {}","{}"]}`)
 	if set.Embedded != 6 || set.Labels != 2 || !set.Kept {
 		t.Errorf("labels/set says %+v", set)
@@ -114,7 +125,7 @@ func TestRestart(t *testing.T) {
 	r.texts.behave(errTower, nil) // if it had to run
 	r.again()
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	if got := r.show("right", 1, "ball"); got.hash() != set.LabelSet {
 		t.Errorf("hash %q after the restart, want %q", got.hash(), set.LabelSet)
 	}
@@ -143,7 +154,7 @@ func TestStateFileFaults(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"", "{", `{"version":2,"cameras":{}}`, `{"version":1,"cameras":{"left":[{"label":""}]}}`, `{"version":1,"cameras":{"left":null},"x":1}`} {
+	for _, text := range []string{"", "{", `{"version":2,"cameras":{}}`, `{"version":1,"cameras":{"left":[{"label":""}]}}`, `{"version":1,"cameras":{"left":null},"x":1}`, `{"version":1,"cameras":{}} {}`, `{"version":1,"cameras":{}}]`} {
 		if err := os.WriteFile(r.opt.StateFile, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +162,14 @@ func TestStateFileFaults(t *testing.T) {
 		if is := r.wanted["left"]; is.source != FromConfig || len(is.set.Labels) != 2 {
 			t.Errorf("%s: wanted is %+v", text, is)
 		}
+	}
+	leftover := filepath.Join(dir, ".labels.json-123")
+	if err := os.WriteFile(leftover, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.again()
+	if _, err := os.Stat(leftover); err == nil {
+		t.Error("what a crash left is there still")
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
@@ -160,7 +179,7 @@ func TestStateFileFaults(t *testing.T) {
 	}
 	r.again()
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	if got := must[SetResult](t, r.Set, `{"labels":["green"]}`); got.Kept {
 		t.Error("kept in a file that cannot be")
 	}

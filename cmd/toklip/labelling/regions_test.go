@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/toklip/toklip/api"
 )
@@ -29,7 +28,7 @@ polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 0.5], [0.0, 0.5]]
 func TestRegions(t *testing.T) {
 	r := newRig(t, regionsConfig)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 1, "blue").labels.Release()
 	p := <-r.sink.regions
 	if p.header.Sequence != 1 || p.header.LabelSet != r.configured["left"].set.Hash() || len(p.labels) != 4 {
@@ -63,18 +62,15 @@ func TestRegions(t *testing.T) {
 func TestRegionsOfTheNewestFrame(t *testing.T) {
 	r := newRig(t, regionsConfig)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.Labelling.pool.mu.Lock() // the pool is busy
 	r.show("left", 1, "blue").labels.Release()
-	for {
-		r.Camera("left").mu.Lock()
-		taken := r.Camera("left").regions.waiting.result == nil
-		r.Camera("left").mu.Unlock()
-		if taken {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	left := r.Camera("left")
+	eventually(t, "the worker has the frame", func() bool {
+		left.mu.Lock()
+		defer left.mu.Unlock()
+		return left.regions.waiting.result == nil
+	})
 	for n := range uint64(4) {
 		r.show("left", n+2, "blue").labels.Release()
 	}
@@ -99,7 +95,7 @@ func TestRegionsOfTheNewestFrame(t *testing.T) {
 func TestRateOfRegions(t *testing.T) {
 	r := newRig(t, strings.Replace(regionsConfig, "max_fps = 0", "max_fps = 0.001", 1))
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	for n := range uint64(10) {
 		r.show("left", n+1, "blue").labels.Release()
 	}
@@ -114,7 +110,7 @@ func TestRegionsThatCannotBeScored(t *testing.T) {
 	r := newRig(t, regionsConfig)
 	r.pool.err = errors.New("out of memory")
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 1, "blue").labels.Release()
 	r.until(t, "regions of camera left: out of memory")
 	r.Labelling.pool.mu.Lock()
@@ -128,7 +124,7 @@ func TestRegionsThatCannotBeScored(t *testing.T) {
 	r.opt.OpenPool = func() (Pool, error) { return nil, errors.New("the folder was made by an older toklip") }
 	r.again()
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	for n := range uint64(3) {
 		if f := r.show("left", n+1, "blue"); f.labels == nil {
 			t.Error("frames are not scored")
@@ -144,7 +140,7 @@ func TestRegionsThatCannotBeScored(t *testing.T) {
 func TestHeatmap(t *testing.T) {
 	r := newRig(t, twoLabels)
 	r.run(t)
-	r.settled()
+	r.settled(t)
 	r.show("left", 7, "blue").labels.Release()
 	for args, seen := range map[string][]float32{
 		`{"camera":"left","label":"blue"}`:                        {0, 0, 1, 1, 0, 0, 1, 1},

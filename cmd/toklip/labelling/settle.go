@@ -58,11 +58,13 @@ func (l *Labelling) settle(ctx context.Context) (again bool) {
 	defer end()
 	pending := l.pending()
 	sets, _, err := l.prepare(ctx, pending)
-	switch {
-	case ctx.Err() != nil:
-		return false // whoever interrupted it wakes us
-	case err == nil:
+	if err == nil && ctx.Err() == nil {
 		enforce(pending, sets)
+	} else if len(pending) > 1 {
+		err = l.settleOneByOne(ctx, pending)
+	}
+	if ctx.Err() != nil {
+		return false // whoever interrupted it wakes us
 	}
 	l.mu.Lock()
 	before := l.fault
@@ -73,18 +75,40 @@ func (l *Labelling) settle(ctx context.Context) (again bool) {
 	news := len(pending) > 0 || before != l.fault
 	l.mu.Unlock()
 	saveErr := l.save()
-	if err != nil {
-		l.log.Error("labels are not in use", "cameras", names(pending), "error", err)
-	}
 	for c, is := range pending {
-		if err == nil && len(is.set.Labels) > 0 {
-			l.log.Info("labels in use", "camera", c.name, "labels", len(is.set.Labels), "label_set", is.set.Hash(), "source", is.source)
+		switch used, hash := c.inForce(); {
+		case used != is:
+			l.log.Error("labels are not in use", "camera", c.name, "labels", len(is.set.Labels), "source", is.source, "error", err)
+		case hash != "":
+			l.log.Info("labels in use", "camera", c.name, "labels", len(is.set.Labels), "label_set", hash, "source", is.source)
 		}
 	}
 	if news {
 		l.changed()
 	}
 	return saveErr != nil || err != nil && l.opt.Texts != nil // a model that cannot embed texts never will
+}
+
+// settleOneByOne is for when one of several cameras has texts that cannot be embedded: the others, whose texts are known or are
+// none, do not go without. The error is the first.
+func (l *Labelling) settleOneByOne(ctx context.Context, pending map[*Camera]*assignment) error {
+	var first error
+	tried := map[string]bool{} // sets that failed, by hash
+	for c, is := range pending {
+		one := map[*Camera]*assignment{c: is}
+		if hash := is.set.Hash(); !tried[hash] && ctx.Err() == nil {
+			sets, _, err := l.prepare(ctx, one)
+			if err == nil {
+				enforce(one, sets)
+				continue
+			}
+			tried[hash] = true
+			if first == nil {
+				first = err
+			}
+		}
+	}
+	return first
 }
 
 // Why a turn to change sets is interrupted. With many new texts the tower is busy for minutes, and may be so in vain.

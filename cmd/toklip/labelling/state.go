@@ -118,6 +118,10 @@ func (l *Labelling) restore() {
 	if l.opt.StateFile == "" {
 		return
 	}
+	leftovers, _ := filepath.Glob(temporary(l.opt.StateFile)) // of writing that a crash cut off
+	for _, file := range leftovers {
+		_ = os.Remove(file) // it is only in the way
+	}
 	text, err := os.ReadFile(l.opt.StateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -187,7 +191,7 @@ func writeState(path string, s state) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".labels-*")
+	file, err := os.CreateTemp(filepath.Split(temporary(path)))
 	if err != nil {
 		return err
 	}
@@ -203,5 +207,22 @@ func writeState(path string, s state) (err error) {
 	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), path)
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// temporary is the pattern of files that the state file is written as before it takes its place.
+func temporary(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+}
+
+// syncFolder makes a file's new name outlast a loss of power.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }

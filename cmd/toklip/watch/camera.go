@@ -94,7 +94,10 @@ func (c *camera) feed(e *event) {
 	case *embedding:
 		c.embedding = &embeddingView{Dim: int(m.Dim), Type: dtypeText(m.Dtype), Norm: m.norm, Normalized: m.Normalized}
 	case *toklipv1.Labels:
-		c.labels.show(m, e.of.Kind, e.at)
+		// Regions come a little later than their frame: another set may have taken over since.
+		if m.Header.Sequence >= c.last || m.Header.LabelSet == c.labels.set {
+			c.labels.show(m, e.of.Kind, e.at)
+		}
 	}
 }
 

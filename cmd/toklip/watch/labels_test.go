@@ -73,6 +73,10 @@ func TestLabels(t *testing.T) {
 	if v := only(t, st, start.Add(3*time.Second)); len(v.Labels) != 0 || len(v.Regions) != 0 {
 		t.Errorf("with other labels: %+v, %+v", v.Labels, v.Regions)
 	}
+	put(st, s.topic(api.KindRegionsJSON), []byte(`{"header":{"schema":1,"boot_id":"b1","sequence":2,"label_set":"a"},"labels":[{"label":"cup","score":0.6,"region":"door"}]}`), start.Add(3*time.Second))
+	if v := only(t, st, start.Add(3*time.Second)); len(v.Regions) != 0 {
+		t.Errorf("regions of the old labels that come late are shown: %+v", v.Regions)
+	}
 }
 
 func TestEvents(t *testing.T) {
