@@ -102,7 +102,7 @@ func (im *importer) describeText(ctx context.Context, arch *graph.Arch, tokenize
 		return t, nil
 	}
 	if t.LogitScale == nil || t.LogitBias == nil {
-		im.log.Warn("the checkpoint has a text tower but does not tell how a cosine becomes a score: labels have cosines alone",
+		im.log.Warn("the checkpoint has a text tower but does not tell how a cosine becomes a score: texts can be embedded, labels cannot be scored",
 			"logit_scale", arch.LogitScale, "logit_bias", arch.LogitBias)
 	}
 	t.Precision, t.Context, t.Vocabulary, t.Width, t.Depth, t.Heads = im.opts.TextPrecision, a.Context, a.Vocabulary, a.Width, a.Depth, a.Heads

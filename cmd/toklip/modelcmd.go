@@ -125,7 +125,7 @@ func printText(line func(key, format string, args ...any), m *model.Manifest) {
 		line("text tokenizer", "none: texts cannot be read; import again with --tokenizer FILE")
 	}
 	if t.LogitScale == nil || t.LogitBias == nil {
-		line("text scores", "none: the checkpoint lacks logit_scale or logit_bias, labels have cosines alone")
+		line("text scores", "none: the checkpoint lacks logit_scale or logit_bias, without which labels cannot be scored")
 	}
 }
 

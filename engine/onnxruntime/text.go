@@ -86,7 +86,7 @@ func (t *Text) Embed(ctx context.Context, ids []int32) ([]float32, error) {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		_ = options.Terminate() // it fails, as Destroy does, on options that are gone alone
+		_ = options.Terminate() // it fails, as Destroy does, only on options that are gone
 	})
 	defer func() {
 		if !stop() {

@@ -218,11 +218,12 @@ func (n vqNet) widths() []int {
 func (a *Arch) check(r checkpoint.Reader) error {
 	want := map[string]bool{}
 	var bad []error
+	badText := false
 	bad, a.Parameters = compare(r, a.specs, want)
 	if a.Text != nil {
 		var text []error
 		text, a.Text.Parameters = compare(r, a.Text.specs, want)
-		bad = append(bad, text...)
+		bad, badText = append(bad, text...), len(text) > 0
 	}
 	for _, info := range r.Tensors() {
 		text := strings.HasPrefix(info.Name, textTree)
@@ -239,12 +240,16 @@ func (a *Arch) check(r checkpoint.Reader) error {
 			a.LogitBias = a.LogitBias || info.Name == "logit_bias"
 		default:
 			bad = append(bad, fmt.Errorf("tensor %q is surplus: expected nothing of that name, found shape %v", info.Name, info.Shape))
+			badText = badText || text
 		}
 	}
 	const shown = 8
 	if len(bad) > shown {
 		rest := len(bad) - shown
 		bad = append(bad[:shown], fmt.Errorf("and %d more", rest))
+	}
+	if badText {
+		bad = append(bad, errors.New(withoutText))
 	}
 	return errors.Join(bad...)
 }
