@@ -120,11 +120,13 @@ func TestPriority(t *testing.T) {
 	if now, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0); err != nil || now < 20-17 {
 		t.Skipf("the test itself runs at %d, %v", 20-now, err)
 	}
-	p := shell("cat /proc/$$/oom_score_adj; cut -d' ' -f19 /proc/$$/stat")
-	p.Nice, p.OOMScoreAdj = 17, 1000
-	// The number is told just after the start.
-	p.Args[2] = "sleep 0.2; " + p.Args[2]
+	p := shell("read -r go; cat /proc/$$/oom_score_adj; cut -d' ' -f19 /proc/$$/stat")
+	p.Nice, p.OOMScoreAdj, p.Stdin = 17, 1000, true
 	process := start(t, p)
+	// The score is told when the process runs already; Start returns after it.
+	if _, err := io.WriteString(process.In, "go\n"); err != nil {
+		t.Fatal(err)
+	}
 	out, err := io.ReadAll(process.Out)
 	if err != nil || string(out) != "1000\n17\n" || process.Unadjusted != nil {
 		t.Errorf("%q, %v, %v", out, err, process.Unadjusted)

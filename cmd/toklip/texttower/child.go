@@ -165,7 +165,7 @@ func (c *Child) serve(ctx context.Context, s *session, r *request) (*session, er
 	both, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
-	if len(missing) > 0 {
+	if len(missing) > 0 && both.Err() == nil {
 		c.Computing(len(missing))
 	}
 	for len(missing) > 0 {

@@ -196,7 +196,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	gone(t, pid)
-	if took := time.Since(begun); took > 2*time.Second {
+	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	s.right("a", "b")
@@ -262,18 +262,17 @@ func TestTogether(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	for _, idle := range []time.Duration{0, 100 * time.Millisecond} {
+	for _, idle := range []time.Duration{0, time.Second} { // a second is more than a start takes
 		s := newStage(t, ChildOptions{Idle: idle})
-		s.right("a")
 		begun := time.Now()
-		if pid := s.PID(); pid != 0 {
+		s.right("a")
+		pid := s.PID()
+		until(t, "it ends", func() bool { return s.PID() == 0 })
+		if pid != 0 {
 			gone(t, pid)
-		} else if idle > 0 {
-			t.Error("it is gone at once")
 		}
-		until(t, "its end is noticed", func() bool { return s.PID() == 0 })
-		if took := time.Since(begun); took < idle/2 || took > idle+3*time.Second {
-			t.Errorf("idle %v: it ended after %v", idle, took)
+		if took := time.Since(begun); took < idle {
+			t.Errorf("idle %v: it ended %v after the call began", idle, took)
 		}
 		s.right("b")
 	}
@@ -300,7 +299,7 @@ func TestClose(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if took := time.Since(begun); took > 500*time.Millisecond {
+	if took := time.Since(begun); took >= endAfter { // it is not asked to end first
 		t.Errorf("it took %v", took)
 	}
 	gone(t, pid)
@@ -319,7 +318,7 @@ func TestClose(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 2*endAfter {
+	if took := time.Since(begun); took > 5*endAfter {
 		t.Errorf("it took %v", took)
 	}
 }
