@@ -73,9 +73,7 @@ Rotation in a photo's EXIF data is not applied. The first file that cannot be en
 		},
 	}
 	flags.add(cmd, true)
-	resizeFlag(cmd, &mode)
-	resize := cmd.Flags().Lookup("resize")
-	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
+	modelResizeFlag(cmd, &mode)
 	cmd.Flags().StringVar(&features, "features", "", "write token features, float32 [tokens,width], as .npy files to this `folder`")
 	return cmd
 }

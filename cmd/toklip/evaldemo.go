@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -60,24 +59,13 @@ less of it are not judged for it.`,
 					return err
 				}
 			}
-			j, err := flags.begin(cmd)
-			if err != nil {
-				return err
-			}
-			defer j.bar.abandon()
-			truth, err := readList("truth", filepath.Join(dirs[0], truthFile), eval.ReadHeldOut)
-			if err != nil {
-				return err
-			}
-			report, err := j.demo(cmd, dirs[0], truth)
-			if err != nil {
-				return err
-			}
-			if flags.json {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
-			}
-			report.print(cmd.OutOrStdout())
-			return nil
+			return flags.run(cmd, func(j *judge) (verdict, error) {
+				truth, err := readList("truth", filepath.Join(dirs[0], truthFile), eval.ReadHeldOut)
+				if err != nil {
+					return nil, err
+				}
+				return j.demo(cmd, dirs[0], truth)
+			})
 		},
 	}
 	flags.add(cmd)

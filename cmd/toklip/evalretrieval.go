@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,27 +68,16 @@ this command reads, and the pictures of COCO's val2014.`,
 			case options.PerPicture < 0:
 				return usageError{fmt.Errorf("--per-picture %d is negative: 0 takes every caption", options.PerPicture)}
 			}
-			j, err := flags.begin(cmd)
-			if err != nil {
-				return err
-			}
-			defer j.bar.abandon()
-			list, err := readList("--captions", captions, func(r io.Reader) (*eval.Captions, error) { return eval.ReadCaptions(r, options) })
-			if err != nil {
-				return err
-			}
 			if images == "" {
 				images = filepath.Dir(captions)
 			}
-			report, err := j.retrieval(cmd, list, images)
-			if err != nil {
-				return err
-			}
-			if flags.json {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
-			}
-			report.print(cmd.OutOrStdout())
-			return nil
+			return flags.run(cmd, func(j *judge) (verdict, error) {
+				list, err := readList("--captions", captions, func(r io.Reader) (*eval.Captions, error) { return eval.ReadCaptions(r, options) })
+				if err != nil {
+					return nil, err
+				}
+				return j.retrieval(cmd, list, images)
+			})
 		},
 	}
 	flags.add(cmd)
@@ -104,6 +92,11 @@ this command reads, and the pictures of COCO's val2014.`,
 
 // retrieval embeds pictures, then the captions of those that could be read, and ranks them.
 func (j *judge) retrieval(cmd *cobra.Command, list *eval.Captions, images string) (*retrievalReport, error) {
+	for _, caption := range list.Texts { // now, and not when hours were spent on the pictures
+		if err := texttower.CheckText(caption.Text); err != nil {
+			return nil, fmt.Errorf("a caption of %s cannot be embedded: %w", list.Pictures[caption.Picture], err)
+		}
+	}
 	files, picture, err := j.findPictures(list, images)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,9 +36,7 @@ func (f *evalFlags) add(cmd *cobra.Command) {
 // addPictures adds what concerns pictures of any kind.
 func (f *evalFlags) addPictures(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.strict, "strict", false, "end at the first thing that is amiss, such as a broken picture, instead of naming and counting it")
-	resizeFlag(cmd, &f.mode)
-	resize := cmd.Flags().Lookup("resize")
-	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
+	modelResizeFlag(cmd, &f.mode)
 }
 
 // judged is what every report of a judged model begins with.
@@ -70,7 +69,28 @@ type judge struct {
 	report judged
 }
 
-// begin opens the model; nothing is loaded yet. The caller closes the judge.
+// verdict is the report of a command.
+type verdict interface{ print(out io.Writer) }
+
+// run opens the model, has it judged and prints the report.
+func (f *evalFlags) run(cmd *cobra.Command, do func(*judge) (verdict, error)) error {
+	j, err := f.begin(cmd)
+	if err != nil {
+		return err
+	}
+	defer j.bar.abandon()
+	report, err := do(j)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+	}
+	report.print(cmd.OutOrStdout())
+	return nil
+}
+
+// begin opens the model; nothing is loaded yet.
 func (f *evalFlags) begin(cmd *cobra.Command) (*judge, error) {
 	opened, err := f.open()
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -64,37 +63,26 @@ Published ImageNet figures of TokLIP (top-1 76.4 at 256 px, 80.0 at 384) were co
 			if perClass < 0 {
 				return usageError{fmt.Errorf("--per-class %d is negative: 0 takes every picture", perClass)}
 			}
-			j, err := flags.begin(cmd)
-			if err != nil {
-				return err
-			}
-			defer j.bar.abandon()
-			prompts := labels.DefaultTemplates()
-			if templates != "" {
-				if prompts, err = readList("--templates", templates, eval.ReadTemplates); err != nil {
-					return err
+			return flags.run(cmd, func(j *judge) (_ verdict, err error) {
+				prompts := labels.DefaultTemplates()
+				if templates != "" {
+					if prompts, err = readList("--templates", templates, eval.ReadTemplates); err != nil {
+						return nil, err
+					}
 				}
-			}
-			var named []eval.Class
-			if classes != "" {
-				if named, err = readList("--classes", classes, eval.ReadClasses); err != nil {
-					return err
+				var named []eval.Class
+				if classes != "" {
+					if named, err = readList("--classes", classes, eval.ReadClasses); err != nil {
+						return nil, err
+					}
 				}
-			}
-			set, err := j.findClasses(dirs[0], named)
-			if err != nil {
-				return err
-			}
-			set.thin(perClass)
-			report, err := j.zeroShot(cmd, set, prompts)
-			if err != nil {
-				return err
-			}
-			if flags.json {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
-			}
-			report.print(cmd.OutOrStdout())
-			return nil
+				set, err := j.findClasses(dirs[0], named)
+				if err != nil {
+					return nil, err
+				}
+				set.thin(perClass)
+				return j.zeroShot(cmd, set, prompts)
+			})
 		},
 	}
 	flags.add(cmd)
@@ -214,7 +202,7 @@ func (j *judge) findClasses(dir string, named []eval.Class) (*classSet, error) {
 		}
 	}
 	if len(set.classes) < 2 {
-		return nil, fmt.Errorf("%s has one class, %s: there is nothing to tell it from", dir, set.classes[0].Folder)
+		return nil, fmt.Errorf("there is one class, %s: nothing to tell it from", set.classes[0].Folder)
 	}
 	var empty []string
 	for i, class := range set.classes {

@@ -87,9 +87,7 @@ of what it saw as a whole, not what it would make of that part as a picture.`,
 		},
 	}
 	l.backend.add(cmd, true)
-	resizeFlag(cmd, &l.mode)
-	resize := cmd.Flags().Lookup("resize")
-	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
+	modelResizeFlag(cmd, &l.mode)
 	cmd.Flags().StringSliceVar(&l.names, "labels", nil, "`names` of labels with commas between them; one that has a comma stands in double quotes")
 	cmd.Flags().StringVar(&l.file, "labels-file", "", "`file` of labels: one a line, or a JSON array as labels/set takes it")
 	cmd.Flags().StringArrayVar(&l.templates, "template", nil, "`text` in which {} stands for the label; may be repeated")

@@ -51,6 +51,13 @@ func resizeFlag(cmd *cobra.Command, mode *preprocess.Mode) {
 	_ = cmd.RegisterFlagCompletionFunc("resize", cobra.FixedCompletions([]string{"squash", "shortest", "longest"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// modelResizeFlag adds --resize of a command whose model says what to do by default.
+func modelResizeFlag(cmd *cobra.Command, mode *preprocess.Mode) {
+	resizeFlag(cmd, mode)
+	resize := cmd.Flags().Lookup("resize")
+	resize.Usage, resize.DefValue = resize.Usage+"; as the model says by default", ""
+}
+
 // modeValue makes a resize mode a flag.
 type modeValue preprocess.Mode
 

@@ -10,7 +10,7 @@
 //	texts := eval.Fill(templates, classes[0].Names)    // "a photo of a tench."
 //	z := eval.NewZeroShot(vectors)                     // a unit vector a class
 //	rank, err := z.Add(class, embedding)               // picture after picture; none is kept
-//	top1 := z.Top(1)
+//	top1 := eval.Share(z.Total().Top1, z.Total().Pictures)
 //
 // # Ties
 //
