@@ -50,6 +50,7 @@ def export(work, out):
             "license": "Apache-2.0",
         },
     )
+    os.chmod(path, 0o644)
     shutil.copyfile(f"{work}/tokenizer.model", f"{out}/tokenizer.model")
     print(f"{path}: {len(tensors)} tensors, {os.path.getsize(path) / 1e6:.2f} MB")
 
