@@ -68,7 +68,7 @@ class Watch(threading.Thread):
     """The largest sizes seen of the daemon and of its text process."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(daemon=True)  # an error must not wait for it
         self.daemon_max, self.text_max, self.over, self.score = {}, {}, False, None
 
     def run(self):

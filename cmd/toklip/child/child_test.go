@@ -164,6 +164,28 @@ func nicerThreads(t *testing.T, nice int) (threads []int) {
 	return threads
 }
 
+// A process that computes is told from one that waits.
+func TestCPU(t *testing.T) {
+	busy, idle := start(t, shell("while :; do :; done")), start(t, shell("exec sleep 60"))
+	defer func() {
+		for _, p := range []*Process{busy, idle} {
+			p.Kill()
+			_ = p.Wait()
+			if p.CPU() != 0 {
+				t.Error("a dead process computes")
+			}
+		}
+	}()
+	for end := time.Now().Add(20 * time.Second); busy.CPU() < 200*time.Millisecond; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the busy process has computed for %v", busy.CPU())
+		}
+	}
+	if got := idle.CPU(); got > 100*time.Millisecond {
+		t.Errorf("the idle process has computed for %v", got)
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	process, err := Program{Path: "/nothing/here", Args: []string{"tower", "text"}}.Start(t.Context())
 	if process != nil || err == nil || !strings.Contains(err.Error(), "start tower text: ") {

@@ -15,7 +15,8 @@ type ChildOptions struct {
 	Options
 	Idle  time.Duration // how long the process stays after its last text; 0: it ends right then
 	Queue int           // how many calls may wait while one runs; 0: 16
-	// Stall is how long the process may take to load the tower, and then for each text, before it counts as hanging; 0: 5 min.
+	// Stall is how long the process may neither answer nor compute before it counts as hanging, and a twelfth of how long it may
+	// compute without an answer; 0: 5 min.
 	Stall time.Duration
 	// Program and Name are the file and name of the program that is started as `NAME text --json ...`; empty: this program.
 	Program, Name string

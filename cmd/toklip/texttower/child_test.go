@@ -279,10 +279,20 @@ func TestIdle(t *testing.T) {
 }
 
 func TestHangs(t *testing.T) {
-	s := newStage(t, ChildOptions{Idle: forever, Stall: 3 * time.Second}, "1 hangs")
+	s := newStage(t, ChildOptions{Idle: forever, Stall: time.Second}, "1 hangs")
 	_, err := s.Embed(t.Context(), []string{"a", "b"})
-	if err == nil || !strings.Contains(err.Error(), "the text process hangs: nothing came from it for 3s") || s.PID() != 0 {
+	if err == nil || !strings.Contains(err.Error(), "the text process hangs: for 1s it neither answered nor computed") || s.PID() != 0 {
 		t.Errorf("%v, process %d", err, s.PID())
+	}
+	// One that computes has more time, but not for ever.
+	s = newStage(t, ChildOptions{Idle: forever, Stall: 200 * time.Millisecond}, "1 spins")
+	begun := time.Now()
+	_, err = s.Embed(t.Context(), []string{"a", "b"})
+	if err == nil || !strings.Contains(err.Error(), "the text process hangs: ") || s.PID() != 0 {
+		t.Errorf("%v, process %d", err, s.PID())
+	}
+	if took := time.Since(begun); took < s.stall {
+		t.Errorf("it took %v", took)
 	}
 }
 

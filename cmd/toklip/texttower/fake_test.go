@@ -115,6 +115,9 @@ func play(file string) int {
 			for {
 				fmt.Print(strings.Repeat("x", 1<<16))
 			}
+		case "spins":
+			for {
+			}
 		case "hangs", "deaf":
 			select {}
 		}

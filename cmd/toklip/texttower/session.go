@@ -60,15 +60,15 @@ func (s *session) embed(ctx context.Context, w *wanted, texts []int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, s.process.Kill)()
-	stalled := time.AfterFunc(s.stall, func() { cancel(fmt.Errorf("the text process hangs: nothing came from it for %v", s.stall)) })
-	defer stalled.Stop()
+	heard := make(chan struct{}, 1)
+	defer s.watch(heard, cancel)()
 
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
 		s.write(w, texts)
 	}()
-	err := s.read(w, texts, func() { stalled.Reset(s.stall) })
+	err := s.read(w, texts, heard)
 	if err == nil {
 		<-written
 		return nil
@@ -80,6 +80,45 @@ func (s *session) embed(ctx context.Context, w *wanted, texts []int) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// patience is how many times as long as one that does nothing a process may compute without an answer.
+const patience = 12
+
+// watch calls hangs if nothing is heard of the process for a time in which it does not compute either: on a busy machine it may have
+// to wait for long. The caller calls stop, which waits.
+func (s *session) watch(heard <-chan struct{}, hangs func(error)) (stop func()) {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		timer := time.NewTimer(s.stall)
+		defer timer.Stop()
+		since, computed := time.Now(), s.process.CPU()
+		for {
+			select {
+			case <-over:
+				return
+			case <-heard:
+				since = time.Now()
+			case <-timer.C:
+				before := computed
+				computed = s.process.CPU()
+				switch {
+				case computed == before:
+					hangs(fmt.Errorf("the text process hangs: for %v it neither answered nor computed", s.stall))
+					return
+				case time.Since(since) > patience*s.stall:
+					hangs(fmt.Errorf("the text process hangs: for %v it computed and did not answer", patience*s.stall))
+					return
+				}
+			}
+			timer.Reset(s.stall)
+		}
+	}()
+	return func() {
+		close(over)
+		<-ended
+	}
 }
 
 // write writes texts, a JSON string a line. It fails only where the process has ended, which whoever reads its answers notices too.
@@ -94,8 +133,8 @@ func (s *session) write(w *wanted, texts []int) {
 	_ = out.Flush() // likewise
 }
 
-// read reads a line for each text. The error is errEnded where there is none.
-func (s *session) read(w *wanted, texts []int, alive func()) error {
+// read reads a line for each text and tells heard of it. The error is errEnded where there is none.
+func (s *session) read(w *wanted, texts []int, heard chan<- struct{}) error {
 	for _, i := range texts {
 		if !s.lines.Scan() {
 			if errors.Is(s.lines.Err(), bufio.ErrTooLong) {
@@ -103,7 +142,10 @@ func (s *session) read(w *wanted, texts []int, alive func()) error {
 			}
 			return cmp.Or(s.lines.Err(), errEnded)
 		}
-		alive()
+		select {
+		case heard <- struct{}{}:
+		default: // it is to be told of already
+		}
 		line, err := parseLine(s.lines.Bytes())
 		if err != nil {
 			return err
