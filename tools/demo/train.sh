@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the demo model, its clip and its held-out set from nothing: about two and a half hours on two CPU cores (with
-# bfloat16 in the CPU; several times that without). Every step resumes where it was cut off. Needs Python 3.11, ffmpeg and OSMesa
+# Makes the demo model, its clip and its held-out set from nothing: about two hours on two CPU cores that have bfloat16 (AMX).
+# Every step resumes where it was cut off. Needs Python 3.11, ffmpeg and OSMesa
 # (apt: libosmesa6). The work is done in .cache/demo-work, results go to demo/.
 #
 # Random numbers have fixed seeds. Training ends by the clock, not by a count of steps, and two runs on different machines
