@@ -32,6 +32,10 @@ trt: ## Build the shim over this machine's TensorRT into bin/lib (make build doe
 demo: build ## Live tokens and embeddings of a video over MQTT, nothing else needed
 	@bin/toklip run --demo
 
+.PHONY: demo-eval
+demo-eval: build ## How well the demo's model sees: its figures, recomputed from the held-out frames in demo/heldout
+	@bin/toklip eval demo demo/heldout
+
 .PHONY: test
 test: deps ## All tests, race detector on, full-size model included
 	@tools/test.sh

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,17 +13,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/toklip/toklip/cmd/toklip/config"
+	"github.com/toklip/toklip/cmd/toklip/labelling"
+	"github.com/toklip/toklip/cmd/toklip/texttower"
 	"github.com/toklip/toklip/cmd/toklip/watch"
 	"github.com/toklip/toklip/demo"
 	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/model/checkpoint"
-	"github.com/toklip/toklip/model/synth"
 )
-
-// demoPreset names the synthetic architecture of the demo.
-const demoPreset = "demo"
 
 type demoOptions struct {
 	listen      string
@@ -45,26 +45,18 @@ func runDemo(ctx context.Context, o demoOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg := config.Default()
-	cfg.Node = "demo"
-	cfg.Model.Path = modelDir
+	cfg, err := demoConfig(folder, modelDir, clip)
+	if err != nil {
+		return err
+	}
 	if o.listen != "" {
 		cfg.MQTT.Listen = o.listen
 	}
-	source := url.URL{Scheme: "file", Path: clip, RawQuery: "loop=true"}
-	cfg.Cameras = []config.Camera{{
-		Name: "clip", Source: source.String(), Enabled: true, Resize: "squash", Publish: []string{"tokens", "embedding"},
-	}}
-
 	_, port, err := net.SplitHostPort(cfg.MQTT.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w; write host:port", err)
 	}
-	fmt.Fprintf(o.out, `toklip demo: a 24 s clip through a TokLIP network with synthetic weights. Nothing was trained: its tokens carry no meaning yet.
-Broker  mqtt://%[1]s    topics  toklip/demo/camera/clip/{tokens,embedding}[/json]
-Try     mosquitto_sub -p %[2]s -t 'toklip/demo/camera/clip/tokens/json'
-
-`, cfg.MQTT.Listen, port)
+	introduce(o.out, cfg, port)
 
 	if o.quiet {
 		return runDaemon(ctx, cfg, newLogger(cfg.Log, o.stderr))
@@ -133,27 +125,70 @@ func demoClip(folder string) (string, error) {
 	return path, nil
 }
 
-// demoModel makes the demo's model at the first start: a checkpoint file first, which is then imported as any other, with what
-// TensorRT needs.
+// demoConfig is the daemon of the demo: one camera, the clip, scored against the bundled labels.
+func demoConfig(folder, modelDir, clip string) (config.Config, error) {
+	cfg := config.Default()
+	cfg.Node = "demo"
+	cfg.Model.Path = modelDir
+	source := url.URL{Scheme: "file", Path: clip, RawQuery: "loop=true"}
+	cfg.Cameras = []config.Camera{{
+		Name: "clip", Source: source.String(), Enabled: true, Resize: "squash", Publish: []string{"tokens", "embedding"},
+	}}
+	cfg.Labels.StateFile = config.NoStateFile // every demo begins with the bundled ones
+	cfg.Labels.CacheDir = filepath.Join(folder, "text")
+	var entries []json.RawMessage
+	if err := json.Unmarshal(demo.Labels, &entries); err != nil {
+		return cfg, fmt.Errorf("read the demo's labels: %w", err)
+	}
+	for _, entry := range entries {
+		label, err := labelling.ParseLabel(entry, cfg.Labels)
+		if err != nil {
+			return cfg, fmt.Errorf("read the demo's labels: %w", err)
+		}
+		cfg.Labels.Label = append(cfg.Labels.Label, label)
+	}
+	return cfg, nil
+}
+
+// introduce says what is to be seen, where, and how to have something else looked for.
+func introduce(out io.Writer, cfg config.Config, port string) {
+	var names []string
+	for _, label := range cfg.Labels.Label {
+		names = append(names, label.Name)
+	}
+	fmt.Fprintf(out, `toklip demo: a drive through rendered rooms, seen by a small TokLIP model that was trained on such rooms and never saw these.
+Broker  mqtt://%[1]s    topics  toklip/demo/camera/clip/{tokens,embedding,labels}[/json], …/event
+Labels  %[3]s
+See     mosquitto_sub -p %[2]s -t 'toklip/demo/camera/clip/event'
+Change  mosquitto_pub -p %[2]s -t toklip/demo/command/labels/set -m '{"id":"1","reply_to":"me","args":{"labels":["white ball","a green cone"]}}'
+Ask     mosquitto_pub -p %[2]s -t toklip/demo/command/score -m '{"id":"2","reply_to":"me","args":{"text":"a red box left of a door"}}'
+        (replies come to the topic that reply_to names: mosquitto_sub -p %[2]s -t me)
+
+`, cfg.MQTT.Listen, port, strings.Join(names, ", "))
+}
+
+// demoModel makes the demo's model at the first start of this checkpoint: it is imported as any other, with what TensorRT needs.
 func demoModel(ctx context.Context, folder string, stderr io.Writer) (string, error) {
-	dir := filepath.Join(folder, fmt.Sprintf("model-v%d", model.FormatVersion))
+	sum := sha256.New()
+	sum.Write(demo.Checkpoint)
+	sum.Write(demo.Tokenizer)
+	dir := filepath.Join(folder, fmt.Sprintf("model-v%d-%x", model.FormatVersion, sum.Sum(nil)[:6]))
 	if usableDemo(ctx, dir) {
 		return dir, nil
 	}
-	arch, err := synth.Preset(demoPreset)
+	// The importer reads files. Two demos that start at the same time have their own.
+	temp, err := os.MkdirTemp(folder, "checkpoint-")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("write the demo's checkpoint: %w", err)
 	}
-	weights, err := synth.New(arch, "", true)
-	if err != nil {
-		return "", err
+	defer os.RemoveAll(temp)
+	checkpointFile, tokenizerFile := filepath.Join(temp, "demo.safetensors"), filepath.Join(temp, "tokenizer.model")
+	for file, content := range map[string][]byte{checkpointFile: demo.Checkpoint, tokenizerFile: demo.Tokenizer} {
+		if err := os.WriteFile(file, content, 0o644); err != nil {
+			return "", fmt.Errorf("write the demo's checkpoint: %w", err)
+		}
 	}
-	file := filepath.Join(folder, "synthetic-demo.safetensors")
-	bar := newProgress(stderr, true)
-	if err := checkpoint.WriteSafetensorsFile(ctx, file, weights, func(done, total int64) { bar.update("make the demo's checkpoint", done, total) }); err != nil {
-		return "", err
-	}
-	reader, err := checkpoint.Open(file)
+	reader, err := checkpoint.Open(checkpointFile)
 	if err != nil {
 		return "", err
 	}
@@ -161,12 +196,17 @@ func demoModel(ctx context.Context, folder string, stderr io.Writer) (string, er
 	if err := os.RemoveAll(dir); err != nil { // broken, or it would have been used
 		return "", fmt.Errorf("remove the demo's broken model: %w", err)
 	}
-	opts := model.Options{Name: "synthetic-demo", Source: syntheticSource, Licence: "Apache-2.0", Progress: bar.update}
-	opts.Precisions, opts.Runner = []string{model.FP32, model.FP16}, &graphRunner{}
-	opts.Config.Heads = arch.Heads
-	_, err = model.Import(ctx, reader, dir, opts)
+	bar := newProgress(stderr, true)
+	defer bar.abandon()
+	_, err = model.Import(ctx, reader, dir, model.Options{
+		Name: "toklip-demo", Source: "toklip's demo, trained on rendered rooms", Licence: "Apache-2.0", Tokenizer: tokenizerFile,
+		Precisions: []string{model.FP32, model.FP16}, Runner: &graphRunner{}, Progress: bar.update, Logger: warnings(stderr),
+	})
+	if err != nil {
+		return "", fmt.Errorf("make the demo's model: %w", err)
+	}
 	bar.finish()
-	return dir, err
+	return dir, nil
 }
 
 // usableDemo reports whether the model is whole and what this version makes.
@@ -177,5 +217,5 @@ func usableDemo(ctx context.Context, dir string) bool {
 	}
 	_, graphErr := m.Graph(model.RoleEncoder, model.FP16, model.BackendTensorRT)
 	_, refErr := m.LoadReference(dir)
-	return graphErr == nil && refErr == nil
+	return graphErr == nil && refErr == nil && texttower.Check(dir, m) == nil
 }

@@ -214,7 +214,7 @@ func TestEvalDemo(t *testing.T) {
 			}
 		}
 	}
-	if got := r.HeldOutFigures.Classes.Labels[0]; got.Label != "box" || math.Abs(got.AUROC-right/pairs) > 1e-12 {
+	if got := r.Classes.Labels[0]; got.Label != "box" || math.Abs(got.AUROC-right/pairs) > 1e-12 {
 		t.Errorf("AUROC of box is %v, want %v", got, right/pairs)
 	}
 	used := map[int32]bool{}

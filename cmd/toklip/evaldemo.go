@@ -152,7 +152,7 @@ func (r *demoReport) print(out io.Writer) {
 		if goal != "" {
 			goal += choose(reached, "", "   not reached")
 		}
-		fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-36s %-30s %s", name, value, goal), " "))
+		fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-36s %-34s %s", name, value, goal), " "))
 	}
 	line("", "", "goal", true)
 	for _, group := range []struct {

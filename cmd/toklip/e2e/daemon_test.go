@@ -349,7 +349,7 @@ func TestDemo(t *testing.T) {
 	}
 	port := e2etest.FreePort(t)
 	demo := start(t, toklip, "run", "--demo", "--listen", "127.0.0.1:"+port)
-	demo.LineWith(t, "carry no meaning")
+	demo.LineWith(t, "was trained on such rooms")
 	demo.LineWith(t, "demo/clip")
 	demo.LineWith(t, "tokens")
 	client := subscribe(t, port, false, "toklip/demo/camera/clip/tokens/json")
