@@ -116,7 +116,7 @@ func play(file string) int {
 				fmt.Print(strings.Repeat("x", 1<<16))
 			}
 		case "spins":
-			for {
+			for { //nolint:staticcheck // SA5002: it is to spin
 			}
 		case "hangs", "deaf":
 			select {}
