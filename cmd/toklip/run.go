@@ -24,8 +24,8 @@ func newRunCommand() *cobra.Command {
 It then ends within 5 seconds: the state "stopping" and the availability "offline" are published, and the exit code is 0.
 SIGHUP has labels and regions of the configuration read again while frames flow; what else has changed in it needs a restart.
 
---demo needs nothing else: an embedded broker on 127.0.0.1:1883, a bundled clip as camera, and a synthetic model, made at the first
-start (its tokens carry no meaning). What arrives over MQTT is shown in the terminal.`,
+--demo needs nothing else: an embedded broker on 127.0.0.1:1883, a bundled clip as camera, a small model that was trained on rendered rooms, and labels of what is
+in them. What arrives over MQTT is shown in the terminal.`,
 		Example: `  toklip run --demo
   toklip run --config /etc/toklip/toklip.toml`,
 		Args: args(cobra.NoArgs),
