@@ -43,7 +43,7 @@ func newEvalDemoCommand() *cobra.Command {
 		Short: "The demo model's figures, from its held-out frames",
 		Long: `Judges the demo's model, or another of --model, by rendered frames that it was not trained on, with the truth of what is in them (DIR/truth.json; demo/README.md tells how both were made):
 how well labels tell frames that show a thing from frames that do not (AUROC), how often a caption's frame is among the ten best (recall@10), and how
-much of a frame is left once it was turned into tokens and back. An object counts as there if it covers one pixel in a hundred; frames with
+much of a frame is left once it was turned into tokens and back. An object counts as there if it covers the min_pixels of the truth, one pixel in a hundred; frames with
 less of it are not judged for it.`,
 		Example: `  toklip eval demo demo/heldout
   toklip eval demo demo/heldout --model my-demo-model --json`,

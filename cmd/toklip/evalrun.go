@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -192,8 +193,7 @@ func (j *judge) openTexts(count int) (*texttower.Direct, error) {
 		return f.texts.open(o.dir, o.manifest, f.library, f.threads, j.stderr)
 	case f.texts.cache == "":
 		fmt.Fprintf(j.stderr, "note: the embeddings of %d texts are not kept; --text-cache with a folder of their own keeps them for another run\n", count)
-		none := textFlags{cache: texttower.NoCache}
-		return none.open(o.dir, o.manifest, f.library, f.threads, j.stderr)
+		return openTexts(o.dir, o.manifest, nil, f.library, f.threads, j.stderr)
 	}
 	// An embedding is a file, which takes whole blocks of 4 kB.
 	room := int64(count) * int64(4*o.spec.EmbeddingDim+3*4096)
@@ -201,7 +201,7 @@ func (j *judge) openTexts(count int) (*texttower.Direct, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--text-cache: %w", err)
 	}
-	return texttower.NewDirect(texttower.Options{Dir: o.dir, Manifest: o.manifest, Cache: cache, Library: f.library, Threads: f.threads, Logger: warnings(j.stderr)})
+	return openTexts(o.dir, o.manifest, cache, f.library, f.threads, j.stderr)
 }
 
 // texts opens the text tower for so many texts and for as long as do runs, so that its memory is free again before pictures are encoded.
@@ -217,50 +217,44 @@ func (j *judge) texts(count int, do func(texttower.Embedder) error) (err error) 
 // textsAtOnce is how many texts are embedded between two steps of the bar.
 const textsAtOnce = 64
 
+// embed has texts embedded, in their order, and gives each embedding to do.
+func (j *judge) embed(ctx context.Context, tower texttower.Embedder, stage string, texts []string, do func(i int, embedding []float32) error) error {
+	j.bar.update(stage, 0, int64(len(texts)))
+	for done := 0; done < len(texts); {
+		embeddings, err := tower.Embed(ctx, texts[done:min(done+textsAtOnce, len(texts))])
+		if err != nil {
+			return err
+		}
+		for _, embedding := range embeddings {
+			if err := do(done, embedding); err != nil {
+				return fmt.Errorf("text %q: %w", texts[done], err)
+			}
+			done++
+		}
+		j.bar.update(stage, int64(done), int64(len(texts)))
+	}
+	j.bar.finish()
+	return nil
+}
+
 // eachText embeds texts, each a row.
 func (j *judge) eachText(ctx context.Context, tower texttower.Embedder, texts []string) (*eval.Vectors, error) {
 	rows := eval.NewVectors(len(texts), j.opened.spec.EmbeddingDim)
-	const stage = "embed captions"
-	j.bar.update(stage, 0, int64(len(texts)))
-	for from := 0; from < len(texts); from += textsAtOnce {
-		to := min(from+textsAtOnce, len(texts))
-		embeddings, err := tower.Embed(ctx, texts[from:to])
-		if err != nil {
-			return nil, err
-		}
-		for i, embedding := range embeddings {
-			if err := rows.Set(from+i, embedding); err != nil {
-				return nil, fmt.Errorf("text %q: %w", texts[from+i], err)
-			}
-		}
-		j.bar.update(stage, int64(to), int64(len(texts)))
-	}
-	j.bar.finish()
-	return rows, nil
+	return rows, j.embed(ctx, tower, "embed captions", texts, func(i int, embedding []float32) error { return rows.Set(i, embedding) })
 }
 
 // ensembles embeds lists of prompts, each list a row: the mean of its directions.
 func (j *judge) ensembles(ctx context.Context, tower texttower.Embedder, prompts [][]string) (*eval.Vectors, error) {
 	rows := eval.NewVectors(len(prompts), j.opened.spec.EmbeddingDim)
-	total, done := 0, 0
-	for _, list := range prompts {
-		total += len(list)
-	}
-	const stage = "embed prompts"
-	j.bar.update(stage, 0, int64(total))
-	for i, list := range prompts {
-		embeddings, err := tower.Embed(ctx, list)
-		if err != nil {
-			return nil, err
+	row, list := 0, [][]float32{}
+	return rows, j.embed(ctx, tower, "embed prompts", slices.Concat(prompts...), func(_ int, embedding []float32) error {
+		if list = append(list, embedding); len(list) < len(prompts[row]) {
+			return nil
 		}
-		if err := rows.Set(i, embeddings...); err != nil {
-			return nil, fmt.Errorf("prompts of %q: %w", list[0], err)
-		}
-		done += len(list)
-		j.bar.update(stage, int64(done), int64(total))
-	}
-	j.bar.finish()
-	return rows, nil
+		err := rows.Set(row, list...)
+		row, list = row+1, list[:0]
+		return err
+	})
 }
 
 // finish fills in what is known at the end.

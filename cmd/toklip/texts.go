@@ -8,6 +8,7 @@ import (
 
 	"github.com/toklip/toklip/cmd/toklip/texttower"
 	"github.com/toklip/toklip/model"
+	"github.com/toklip/toklip/model/textcache"
 )
 
 // textFlags are the flags of commands that embed texts, beside those that say which model and library.
@@ -27,5 +28,10 @@ func (f *textFlags) open(dir string, manifest *model.Manifest, library string, t
 		}
 		fmt.Fprintf(stderr, "note: embeddings of texts are not kept: %v\n", err)
 	}
+	return openTexts(dir, manifest, cache, library, threads, stderr)
+}
+
+// openTexts makes ready to embed texts, which are kept in a cache or, if that is nil, nowhere.
+func openTexts(dir string, manifest *model.Manifest, cache *textcache.Cache, library string, threads int, stderr io.Writer) (*texttower.Direct, error) {
 	return texttower.NewDirect(texttower.Options{Dir: dir, Manifest: manifest, Cache: cache, Library: library, Threads: threads, Logger: warnings(stderr)})
 }

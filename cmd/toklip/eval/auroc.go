@@ -2,14 +2,18 @@ package eval
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
 // AUROC is the area under the receiver operating characteristic: how likely a positive
 // taken at random has a higher score than a negative, equal scores counting half. 0.5
-// is guessing. Without both a positive and a negative there is none, and ok is false.
-// Scores must be numbers.
+// is guessing. Without both a positive and a negative, or with a score that is no number,
+// there is none, and ok is false.
 func AUROC(scores []float64, positive []bool) (area float64, ok bool) {
+	if slices.ContainsFunc(scores, math.IsNaN) {
+		return 0, false
+	}
 	order := make([]int, len(scores))
 	for i := range order {
 		order[i] = i

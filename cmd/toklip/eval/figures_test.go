@@ -180,6 +180,7 @@ func TestAUROC(t *testing.T) {
 		{[]float64{1, 2, 2, 3}, []bool{false, true, false, true}, 0.875, true}, // 3.5 of 4 pairs
 		{[]float64{1, 2}, []bool{true, true}, 0, false},
 		{nil, nil, 0, false},
+		{[]float64{1, math.NaN(), 2}, []bool{false, true, true}, 0, false},
 	} {
 		if got, ok := AUROC(test.scores, test.positive); got != test.want || ok != test.ok {
 			t.Errorf("%v %v: %v %v, want %v %v", test.scores, test.positive, got, ok, test.want, test.ok)
