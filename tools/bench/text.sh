@@ -103,9 +103,17 @@ def command(verb, args):
     return reply["result"], time.monotonic() - begun
 
 
-def frames():
-    out = sub(f"{topic}/metrics", 30).communicate()[0]
-    return json.loads(out)["cameras"]["pattern"]["sequence"]
+class Frames:
+    """Counts frames as a subscriber sees them."""
+
+    def __enter__(self):
+        self.begun = time.monotonic()
+        self.sub = subprocess.Popen(["mosquitto_sub", "-p", port, "-t", f"{topic}/camera/pattern/tokens", "-F", "."], stdout=subprocess.PIPE)
+        return self
+
+    def __exit__(self, *_):
+        self.sub.terminate()
+        self.rate = self.sub.communicate()[0].count(b".") / (time.monotonic() - self.begun)
 
 
 def mb(largest, key):
@@ -121,16 +129,15 @@ for attempt in range(300):  # until the model is loaded and frames flow
 else:
     sys.exit("no frame came")
 time.sleep(5)
-before, count, begun = status(daemon), frames(), time.monotonic()
-time.sleep(10)
-quiet = (frames() - count) / (time.monotonic() - begun)
+before = status(daemon)
+with Frames() as quiet:
+    time.sleep(30)
 
 names = [f"thing number {i}" for i in range(labels)]
 watch = Watch()
 watch.start()
-count, begun = frames(), time.monotonic()
-result, seconds = command("labels/set", {"labels": names})
-busy = (frames() - count) / (time.monotonic() - begun)
+with Frames() as busy:
+    result, seconds = command("labels/set", {"labels": names})
 again, cached = command("labels/set", {"labels": names[1:]})
 watch.over = True
 watch.join()
@@ -149,5 +156,5 @@ print(f"  text process: peak {mb(watch.text_max, 'VmHWM')} MB, of it at most {mb
       f"{mb(watch.text_max, 'RssFile')} MB of mapped files, which the system can take back; oom_score_adj {watch.score}; gone when idle")
 print(f"  daemon: {mb(before, 'VmRSS')} MB before ({mb(before, 'RssAnon')} its own), at most {mb(watch.daemon_max, 'VmRSS')} meanwhile "
       f"({mb(watch.daemon_max, 'RssAnon')}), {mb(after, 'VmRSS')} after ({mb(after, 'RssAnon')}); peak since the start {mb(after, 'VmHWM')}")
-print(f"  frames a second: {quiet:.2f} before, {busy:.2f} meanwhile")
+print(f"  frames a second: {quiet.rate:.2f} before, {busy.rate:.2f} meanwhile")
 PYTHON
