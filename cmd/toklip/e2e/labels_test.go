@@ -296,6 +296,7 @@ func TestLabelsOutlastARestart(t *testing.T) {
 	l := newLabelled(t, "coffee.png")
 	l.configure(t, `set = ["ball"]`, "")
 	l.start(t)
+	l.serving(t) // a command does not wait for the configuration's texts, and would have the ball embedded itself
 	var set struct {
 		LabelSet string `json:"label_set"`
 		Embedded int    `json:"embedded"`

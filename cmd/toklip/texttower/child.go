@@ -184,10 +184,10 @@ func (c *Child) serve(ctx context.Context, s *session, r *request) (*session, er
 		if err == nil {
 			return s, nil
 		}
-		s = c.finish(s, "of a fault")
 		if both.Err() != nil {
-			return nil, context.Cause(both)
+			return c.finish(s, "its call was cancelled"), context.Cause(both)
 		}
+		s = c.finish(s, "of a fault")
 		// One that served before may have died while nobody looked: that is not this call's fault.
 		if fresh || len(r.wanted.missing()) < len(missing) {
 			return nil, err
