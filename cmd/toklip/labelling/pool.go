@@ -54,8 +54,12 @@ func (p *lazyPool) ready() error {
 		return p.fault
 	}
 	p.tried = time.Now()
-	p.pool, p.fault = p.open()
-	return p.fault
+	pool, err := p.open()
+	if err == nil { // else it may be a nil pointer, which as a Pool is not nil
+		p.pool = pool
+	}
+	p.fault = err
+	return err
 }
 
 // close waits for a run and closes the pool.
