@@ -12,10 +12,8 @@ that is thrown away afterwards reads class and colour of each cell off the featu
 """
 
 import argparse
-import json
 import math
 import os
-import time
 
 import numpy as np
 import torch
@@ -31,6 +29,7 @@ import scene as scenes
 import tokenizer
 import tokens
 import towernet
+from session import Session
 
 BATCH = 80  # of a worker
 RATE = 1e-3
@@ -142,10 +141,10 @@ def evaluate(net, tok, ids, truth, queries):
 
 def worker(rank, a):
     parallel.join(rank, a.work)
-    path, chief = f"{a.work}/towers.pt", rank == 0
+    session = Session(rank, f"{a.work}/towers.pt", a.minutes)
     torch.manual_seed(a.seed)
     vocabulary = f"{a.work}/tokenizer.model"
-    if chief and not os.path.exists(vocabulary):
+    if session.chief and not os.path.exists(vocabulary):
         tokenizer.train(vocabulary, captions.truth_arrays(data.load(f"{a.work}/data/train*.npz")), a.seed)
     dist.barrier()
     tok = tokenizer.Tokenizer(vocabulary)
@@ -167,19 +166,16 @@ def worker(rank, a):
         lr=RATE,
         betas=(0.9, 0.98),
     )
-    step, before, log = 0, 0.0, []
-    if os.path.exists(path):
-        s = torch.load(path, weights_only=False)
+    if s := session.restore():
         net.load_state_dict(s["net"])
         cells.load_state_dict(s["cells"])
         opt.load_state_dict(s["opt"])
-        step, before, log = s["step"], s["spent"], s["log"]
-    train = Set(a.work, [a.seed, rank, step])
-    torch.manual_seed(a.seed + 1000 * rank + step)
+    train = Set(a.work, [a.seed, rank, session.step])
+    torch.manual_seed(a.seed + 1000 * rank + session.step)
     # Tokens are replaced now and then by one that looks much alike, as noise does in a camera's picture.
     unit = F.normalize(codebook, dim=-1)
     alike = (unit @ unit.T).topk(5).indices[:, 1:]
-    if chief:
+    if session.chief:
         val = data.load(f"{a.work}/data/val.npz")
         truth = {k: v[: len(val["cls"])] for k, v in captions.truth_arrays(val).items()}
         queries = captions.evaluation(truth, 250, 5)
@@ -188,16 +184,12 @@ def worker(rank, a):
             f"{sum(q.numel() for q in net.parameters()) / 1e6:.2f} M parameters, {tok.size} pieces, {train.count} frames with mirror images",
             flush=True,
         )
-    sums, start = np.zeros(3), time.time()
-    last = saved = evaluated = start
-    clock = torch.zeros(1, dtype=torch.float64)
+    session.begin()
     while True:
-        clock[0] = before + time.time() - start
-        dist.broadcast(clock, 0)
-        spent = clock.item()
-        progress = spent / (a.minutes * 60)
-        done = progress >= 1
-        rate = RATE * min(1, (step + 1) / WARM) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
+        progress = session.tick()
+        rate = (
+            RATE * min(1, (session.step + 1) / WARM) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
+        )
         for g in opt.param_groups:
             g["lr"] = rate
         ids, texts, true, kinds, mask, region, (cls, colour) = train.batch()
@@ -224,40 +216,12 @@ def worker(rank, a):
         parallel.average_gradients(params)
         nn.utils.clip_grad_norm_(params, 1.0)
         opt.step()
-        sums += [main_loss.item(), region_loss.item(), cell_loss.item()]
-        step += 1
-        if chief and step % 25 == 0:
-            s = sums / 25
-            print(
-                f"step {step} main {s[0]:.4f} region {s[1]:.4f} cells {s[2]:.4f} scale {net.logit_scale.exp().item():.2f} bias {net.logit_bias.item():.2f} "
-                f"rate {rate:.1e} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min",
-                flush=True,
-            )
-            sums[:] = 0
-            last = time.time()
-        if chief and (time.time() - evaluated > 240 or done):
-            log.append(
-                {
-                    "step": step,
-                    "minutes": round(spent / 60, 1),
-                    **metrics.brief(evaluate(net, tok, val_ids, truth, queries)),
-                }
-            )
-            print("val", json.dumps(log[-1]), flush=True)
-            evaluated = last = time.time()
-        if chief and (time.time() - saved > 120 or done):
-            parallel.save(
-                path,
-                {
-                    "net": net.state_dict(),
-                    "cells": cells.state_dict(),
-                    "opt": opt.state_dict(),
-                    "step": step,
-                    "spent": spent,
-                    "log": log,
-                },
-            )
-            saved = time.time()
+        done = session.tock(
+            [main_loss.item(), region_loss.item(), cell_loss.item()],
+            lambda m: f"main {m[0]:.4f} region {m[1]:.4f} cells {m[2]:.4f} scale {net.logit_scale.exp().item():.2f} bias {net.logit_bias.item():.2f} rate {rate:.1e}",
+            lambda: metrics.brief(evaluate(net, tok, val_ids, truth, queries)),
+            lambda: {"net": net.state_dict(), "cells": cells.state_dict(), "opt": opt.state_dict()},
+        )
         if done:
             break
     parallel.leave()

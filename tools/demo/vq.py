@@ -8,10 +8,7 @@ reconstruction alone spends its entries on walls and light, and carries too litt
 """
 
 import argparse
-import json
 import math
-import os
-import time
 
 import numpy as np
 import torch
@@ -23,6 +20,7 @@ import data
 import parallel
 import scene as scenes
 import vqnet
+from session import Session
 
 BATCH = 16  # of a worker
 DECODED = 6  # of these; the rest trains the encoder through the heads alone, at a third of the cost
@@ -193,38 +191,28 @@ def evaluate(net, heads, d, count=400):
 
 def worker(rank, a):
     parallel.join(rank, a.work)
-    path = f"{a.work}/vq.pt"
+    session = Session(rank, f"{a.work}/vq.pt", a.minutes)
     torch.manual_seed(a.seed)
     train, val = data.load(f"{a.work}/data/train*.npz"), data.load(f"{a.work}/data/val.npz")
     net = vqnet.Tokenizer().to(memory_format=torch.channels_last)
     heads = Heads()
     params = [q for q in list(net.parameters()) + list(heads.parameters()) if q.requires_grad]
     opt = torch.optim.AdamW(params, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    book, step, before, latents, log = None, 0, 0.0, [], []
-    if os.path.exists(path):
-        s = torch.load(path, weights_only=False)
+    book, latents = None, []
+    if s := session.restore():
         net.load_state_dict(s["net"])
         heads.load_state_dict(s["heads"])
         opt.load_state_dict(s["opt"])
-        step, before, log = s["step"], s["spent"], s["log"]
         if s["count"] is not None:
             book = RunningCodebook(net.quantize)
             book.count, book.total = s["count"], s["total"]
-    batches = Batches(train, [a.seed, rank, step])
-    torch.manual_seed(a.seed + 1000 * rank + step)
-    chief = rank == 0
-    if chief:
+    batches = Batches(train, [a.seed, rank, session.step])
+    torch.manual_seed(a.seed + 1000 * rank + session.step)
+    if session.chief:
         print(f"{sum(q.numel() for q in net.parameters()) / 1e6:.2f} M parameters, {batches.n} frames", flush=True)
-    sums, start = np.zeros(4), time.time()
-    last = saved = evaluated = start
-    clock = torch.zeros(1, dtype=torch.float64)
+    session.begin()
     while True:
-        # The first worker's clock decides, so that all leave together.
-        clock[0] = before + time.time() - start
-        dist.broadcast(clock, 0)
-        spent = clock.item()
-        progress = spent / (a.minutes * 60)
-        done = progress >= 1
+        progress, step = session.tick(), session.step
         decay = 1.0 if progress < 0.3 else 0.02 + 0.49 * (1 + math.cos(math.pi * min(1, (progress - 0.3) / 0.7)))
         for g in opt.param_groups:
             g["lr"] = RATE * min(1, (step + 1) / 100) * decay
@@ -262,38 +250,19 @@ def worker(rank, a):
             book.update(flat, ids.flatten())
             if step % 50 == 0 and progress < 0.8:
                 revived = book.revive(flat)
-        sums += [loss.item(), li.item(), lh.item(), commit.item()]
-        step += 1
-        if chief and step % 25 == 0:
-            s = sums / 25
-            print(
-                f"step {step} loss {s[0]:.4f} image {s[1]:.4f} cells {s[2]:.3f} commit {s[3]:.3f} rate {opt.param_groups[0]['lr']:.1e} "
-                f"revived {revived} {(time.time() - last) / 25:.3f} s/step {spent / 60:.1f} min",
-                flush=True,
-            )
-            sums[:] = 0
-            last = time.time()
-        if chief and (time.time() - evaluated > 240 or done or step in (100, 400)):
-            log.append(
-                {"step": step, "minutes": round(spent / 60, 1), **evaluate(net, heads, val, 1000 if done else 200)}
-            )
-            print("val", json.dumps(log[-1]), flush=True)
-            evaluated = last = time.time()
-        if chief and (time.time() - saved > 120 or done):
-            parallel.save(
-                path,
-                {
-                    "net": net.state_dict(),
-                    "heads": heads.state_dict(),
-                    "opt": opt.state_dict(),
-                    "step": step,
-                    "spent": spent,
-                    "log": log,
-                    "count": book.count if book else None,
-                    "total": book.total if book else None,
-                },
-            )
-            saved = time.time()
+        done = session.tock(
+            [loss.item(), li.item(), lh.item(), commit.item()],
+            lambda m: f"loss {m[0]:.4f} image {m[1]:.4f} cells {m[2]:.3f} commit {m[3]:.3f} rate {opt.param_groups[0]['lr']:.1e} revived {revived}",
+            lambda: evaluate(net, heads, val, 1000 if session.done else 200),
+            lambda: {
+                "net": net.state_dict(),
+                "heads": heads.state_dict(),
+                "opt": opt.state_dict(),
+                "count": book.count if book else None,
+                "total": book.total if book else None,
+            },
+            early=(100, 400),
+        )
         if done:
             break
     parallel.leave()
