@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/toklip/toklip/cmd/toklip/child"
 	"github.com/toklip/toklip/trt"
@@ -104,8 +103,7 @@ func (p Process) Run(ctx context.Context, progress func(Progress)) ([]Built, err
 		}
 	}
 	odd = errors.Join(odd, lines.Err())
-	_, _ = io.Copy(io.Discard, process.Out) // what followed a line too long, so that the process is not kept from ending
-	err = process.Wait()
+	err = process.Wait() // drops what followed a line too long
 	switch {
 	case err == nil && odd == nil && built != nil:
 		return built, nil
