@@ -138,23 +138,11 @@ func (d *Direct) Tokens(text string) ([]int32, error) {
 	return tokenizer.Prompt(nil, text, d.Manifest.Text.Context), nil
 }
 
-// Release waits for a running call and gives the tower's memory back. The next text that is not cached loads it again.
-func (d *Direct) Release() error {
-	d.turn <- struct{}{}
-	defer func() { <-d.turn }()
-	return d.release()
-}
-
 // Close waits for a running call and frees everything. Calling it again does nothing.
 func (d *Direct) Close() error {
 	d.turn <- struct{}{}
 	defer func() { <-d.turn }()
 	d.closed = true
-	return d.release()
-}
-
-// release frees the tower; the caller has the turn.
-func (d *Direct) release() error {
 	if d.loaded == nil {
 		return nil
 	}

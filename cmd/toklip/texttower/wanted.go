@@ -7,16 +7,14 @@ import (
 
 	"github.com/toklip/toklip/model"
 	"github.com/toklip/toklip/model/sentencepiece"
-	"github.com/toklip/toklip/model/textcache"
 )
 
 // tower is what both embedders know of a model's text tower.
 type tower struct {
 	Options
-	graph   model.Graph
-	name    string      // for the cache: everything but the text that an embedding depends on
-	warned  atomic.Bool // that the cache cannot be written
-	entries *textcache.Cache
+	graph  model.Graph
+	name   string      // for the cache: everything but the text that an embedding depends on
+	warned atomic.Bool // that the cache cannot be written
 }
 
 func (t *tower) init(opts Options) error {
@@ -33,7 +31,7 @@ func (t *tower) init(opts Options) error {
 	if err != nil {
 		return err
 	}
-	t.Options, t.graph, t.entries = opts, graph, opts.Cache
+	t.Options, t.graph = opts, graph
 	t.name = opts.Manifest.Text.Hash + " " + opts.Manifest.Text.Precision
 	return nil
 }
@@ -79,14 +77,14 @@ func (t *tower) want(texts []string) (*wanted, error) {
 
 // look looks into the cache for what is missing.
 func (t *tower) look(w *wanted) {
-	if t.entries == nil {
+	if t.Cache == nil {
 		return
 	}
 	for i, key := range w.keys {
 		if w.embeddings[i] != nil {
 			continue
 		}
-		if e, ok := t.entries.Get(t.name, key); ok && len(e) == t.Manifest.Encoder.EmbeddingDim {
+		if e, ok := t.Cache.Get(t.name, key); ok && len(e) == t.Manifest.Encoder.EmbeddingDim {
 			w.embeddings[i] = e
 		}
 	}
@@ -129,10 +127,10 @@ func (t *tower) take(w *wanted, i int, embedding []float32) error {
 		return fmt.Errorf("text %.60q: the tower gave an embedding of zeros: its weights are damaged", w.texts[i])
 	}
 	w.embeddings[i] = embedding
-	if t.entries == nil {
+	if t.Cache == nil {
 		return nil
 	}
-	if err := t.entries.Put(t.name, w.keys[i], embedding); err != nil && !t.warned.Swap(true) {
+	if err := t.Cache.Put(t.name, w.keys[i], embedding); err != nil && !t.warned.Swap(true) {
 		t.Logger.Warn("text embeddings are not kept: each start needs the text tower", "error", err)
 	}
 	return nil
