@@ -154,11 +154,11 @@ func (l *Labelling) configure(cfg config.Labels, cameras []config.Camera) {
 
 // Condition says what is not as it should be; empty if all is well.
 func (l *Labelling) Condition() string {
-	pending := names(l.pending())
+	pending := len(l.pending())
 	l.mu.Lock()
 	var troubles []string
 	switch {
-	case len(pending) == 0:
+	case pending == 0:
 	case l.fault != "":
 		troubles = append(troubles, "labels: "+l.fault)
 	case l.embedding > 0:
