@@ -5,24 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 model=$1 precision=$2 seconds=${3:-40}
 
-work=$(mktemp -d)
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-cat >"$work/toklip.toml" <<TOML
-node = "bench-memory"
-[model]
-path = "$PWD/$model"
+source tools/bench/pattern.sh
+start_pattern bench-memory "$model" <<TOML
 [engine]
 precision = "$precision"
-[mqtt]
-listen = "127.0.0.1:$port"
-metrics_interval = "1s"
-[[camera]]
-name = "pattern"
-source = "test://pattern?name=noise&width=1920&height=1080&fps=15"
 TOML
-bin/toklip run --config "$work/toklip.toml" 2>"$work/log" &
-daemon=$!
-trap 'kill $daemon 2>/dev/null; wait $daemon 2>/dev/null || cat "$work/log" >&2; rm -rf "$work"' EXIT
 sleep "$seconds"
 metrics=$(mosquitto_sub -p "$port" -t 'toklip/bench-memory/metrics' -C 1 -W 20)
 status() { awk -v key="$1:" '$1 == key {printf "%.0f", $2 * 1024}' "/proc/$daemon/status"; }

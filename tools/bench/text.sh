@@ -5,26 +5,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 model=$(realpath "$1") labels=${2:-20}
 
-work=$(mktemp -d)
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-cat >"$work/toklip.toml" <<TOML
-node = "bench-text"
-[model]
-path = "$model"
-[mqtt]
-listen = "127.0.0.1:$port"
-metrics_interval = "1s"
+source tools/bench/pattern.sh
+start_pattern bench-text "$model" <<TOML
 [labels]
 cache_dir = "$work/texts"
 state_file = "none"
 text_idle = "5s"
-[[camera]]
-name = "pattern"
-source = "test://pattern?name=noise&width=1920&height=1080&fps=15"
 TOML
-bin/toklip run --config "$work/toklip.toml" 2>"$work/log" &
-daemon=$!
-trap 'kill $daemon 2>/dev/null; wait $daemon 2>/dev/null || cat "$work/log" >&2; rm -rf "$work"' EXIT
 python3 - "$daemon" "$port" "$model" "$labels" <<'PYTHON'
 import json, os, subprocess, sys, threading, time, tomllib
 
