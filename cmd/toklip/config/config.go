@@ -137,6 +137,9 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MarshalText writes the text form.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.Std().String()), nil }
+
 // Std is the duration as the standard library knows it.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 

@@ -49,17 +49,17 @@ type setArgs struct {
 	Templates  []string          `json:"templates"`
 	Threshold  *float64          `json:"threshold"`
 	Hysteresis *float64          `json:"hysteresis"`
-	Hold       *duration         `json:"hold"`
+	Hold       *config.Duration  `json:"hold"`
 }
 
 // labelArgs is a label with settings of its own.
 type labelArgs struct {
-	Label      string    `json:"label"`
-	Prompts    []string  `json:"prompts"`
-	Templates  []string  `json:"templates"`
-	Threshold  *float64  `json:"threshold"`
-	Hysteresis *float64  `json:"hysteresis"`
-	Hold       *duration `json:"hold"`
+	Label      string           `json:"label"`
+	Prompts    []string         `json:"prompts"`
+	Templates  []string         `json:"templates"`
+	Threshold  *float64         `json:"threshold"`
+	Hysteresis *float64         `json:"hysteresis"`
+	Hold       *config.Duration `json:"hold"`
 }
 
 func parseSet(args json.RawMessage) (*setArgs, error) {
@@ -88,7 +88,7 @@ func (a *setArgs) set(defaults config.Labels) (labels.Set, error) {
 		defaults.Threshold = *a.Threshold
 	}
 	if a.Hold != nil {
-		defaults.Hold = config.Duration(*a.Hold)
+		defaults.Hold = *a.Hold
 	}
 	if a.Hysteresis != nil {
 		defaults.Hysteresis = *a.Hysteresis
@@ -122,7 +122,7 @@ func ParseLabel(text json.RawMessage, defaults config.Labels) (config.Label, err
 	}
 	return config.Label{
 		Name: a.Label, Prompts: a.Prompts, Templates: a.Templates,
-		Threshold: a.Threshold, Hysteresis: a.Hysteresis, Hold: (*config.Duration)(a.Hold),
+		Threshold: a.Threshold, Hysteresis: a.Hysteresis, Hold: a.Hold,
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/toklip/toklip/api"
 	"github.com/toklip/toklip/capture/capturetest"
+	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/cmd/toklip/texttower"
 )
 
@@ -131,7 +132,7 @@ func TestRestart(t *testing.T) {
 	}
 	after := must[map[string]any](t, r.Get, ``)
 	right := after["cameras"].(map[string]CameraLabels)["right"]
-	if right.Source != FromCommand || right.Labels[0].Threshold != 0.7 || right.Labels[1].Hysteresis != 0.2 || right.Labels[0].Hold != duration(3*time.Second) || right.Labels[1].Hold != 0 {
+	if right.Source != FromCommand || right.Labels[0].Threshold != 0.7 || right.Labels[1].Hysteresis != 0.2 || right.Labels[0].Hold != config.Duration(3*time.Second) || right.Labels[1].Hold != 0 {
 		t.Errorf("right has %+v", right)
 	}
 	if b := before["cameras"].(map[string]CameraLabels); b["left"].Source != FromConfig || b["left"].LabelSet != after["cameras"].(map[string]CameraLabels)["left"].LabelSet {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/engine/labels"
@@ -50,23 +49,12 @@ type state struct {
 
 // labelValue is a label as state and replies have it.
 type labelValue struct {
-	Label      string   `json:"label"`
-	Prompts    []string `json:"prompts"`
-	Templates  []string `json:"templates"`
-	Threshold  float64  `json:"threshold"`
-	Hysteresis float64  `json:"hysteresis"`
-	Hold       duration `json:"hold"`
-}
-
-// duration is a time.Duration written as text: "1s".
-type duration time.Duration
-
-// MarshalText writes the text form.
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
-
-// UnmarshalText reads it.
-func (d *duration) UnmarshalText(text []byte) error {
-	return (*config.Duration)(d).UnmarshalText(text)
+	Label      string          `json:"label"`
+	Prompts    []string        `json:"prompts"`
+	Templates  []string        `json:"templates"`
+	Threshold  float64         `json:"threshold"`
+	Hysteresis float64         `json:"hysteresis"`
+	Hold       config.Duration `json:"hold"`
 }
 
 func valuesOf(set *labels.Set) []labelValue {
@@ -76,7 +64,7 @@ func valuesOf(set *labels.Set) []labelValue {
 		if len(prompts) == 0 { // the name is one
 			prompts = []string{l.Name}
 		}
-		values = append(values, labelValue{l.Name, prompts, l.Templates, l.Threshold, l.Hysteresis, duration(l.Hold)})
+		values = append(values, labelValue{l.Name, prompts, l.Templates, l.Threshold, l.Hysteresis, config.Duration(l.Hold)})
 	}
 	return values
 }
@@ -86,7 +74,7 @@ func setOf(values []labelValue) labels.Set {
 	for _, v := range values {
 		set.Labels = append(set.Labels, labels.Label{
 			Name: v.Label, Prompts: v.Prompts, Templates: v.Templates,
-			Threshold: v.Threshold, Hysteresis: v.Hysteresis, Hold: time.Duration(v.Hold),
+			Threshold: v.Threshold, Hysteresis: v.Hysteresis, Hold: v.Hold.Std(),
 		})
 	}
 	return set
