@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -55,50 +57,32 @@ func Retrieve(ctx context.Context, pictures, captions *Vectors, of []int, progre
 
 	workers := runtime.GOMAXPROCS(0)
 	group, ctx := errgroup.WithContext(ctx)
-	blocks := make(chan int)
-	finished := make(chan int, workers)
 	ahead := make([][]int32, workers) // of each worker: for each caption the pictures before its own
 	textRank := make([]int, n)
-	group.Go(func() error {
-		defer close(blocks)
-		for from := 0; from < n && ctx.Err() == nil; from += retrievalBlock {
-			select {
-			case blocks <- from:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return ctx.Err()
-	})
+	var begun atomic.Int64 // pictures that some worker has taken
+	var telling sync.Mutex // guards done
+	done := 0
 	for w := range workers {
 		ahead[w] = make([]int32, len(of))
 		group.Go(func() error {
-			for from := range blocks {
-				to := min(from+retrievalBlock, n)
-				rankBlock(pictures, captions, of, own, best, from, to, textRank, ahead[w])
-				select {
-				case finished <- to - from:
-				case <-ctx.Done():
-					return ctx.Err()
+			for ctx.Err() == nil {
+				to := int(begun.Add(retrievalBlock))
+				from := to - retrievalBlock
+				if from >= n {
+					return nil
 				}
-			}
-			return nil
-		})
-	}
-	group.Go(func() error {
-		for done := 0; done < n; {
-			select {
-			case more := <-finished:
-				done += more
+				to = min(to, n)
+				rankBlock(pictures, captions, of, own, best, from, to, textRank, ahead[w])
+				telling.Lock()
+				done += to - from
 				if progress != nil {
 					progress(done, n)
 				}
-			case <-ctx.Done():
-				return ctx.Err()
+				telling.Unlock()
 			}
-		}
-		return nil
-	})
+			return ctx.Err()
+		})
+	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
