@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/toklip/toklip/engine/labels"
 )
 
 // Class is a folder of pictures and what is in them.
@@ -94,15 +96,10 @@ func ReadTemplates(r io.Reader) ([]string, error) {
 	return templates, nil
 }
 
-// Fill puts every name into every template.
+// Fill puts every name into every template, as the texts of a label are made.
 func Fill(templates, names []string) []string {
-	texts := make([]string, 0, len(templates)*len(names))
-	for _, name := range names {
-		for _, template := range templates {
-			texts = append(texts, strings.ReplaceAll(template, Slot, name))
-		}
-	}
-	return texts
+	label := labels.Label{Prompts: names, Templates: templates}
+	return label.Texts()
 }
 
 // clip shortens what a message quotes of a file.

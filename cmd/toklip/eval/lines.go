@@ -26,7 +26,7 @@ func readText(r io.Reader, most int64) ([]byte, error) {
 		for i := 0; i < len(text); {
 			r, size := utf8.DecodeRune(text[i:])
 			if r == utf8.RuneError && size <= 1 {
-				return nil, fmt.Errorf("line %d: byte 0x%02x is no UTF-8: save the file as UTF-8", 1+bytes.Count(text[:i], []byte("\n")), text[i])
+				return nil, fmt.Errorf("line %d: byte 0x%02x is no UTF-8: save the file as UTF-8", lineAt(text, i), text[i])
 			}
 			i += size
 		}
