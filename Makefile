@@ -29,7 +29,7 @@ trt: ## Build the shim over this machine's TensorRT into bin/lib (make build doe
 	@tools/trt/build.sh
 
 .PHONY: demo
-demo: build ## Live tokens and embeddings of a video over MQTT, nothing else needed
+demo: build ## Live tokens, embeddings and labels of a video over MQTT, nothing else needed
 	@bin/toklip run --demo
 
 .PHONY: demo-eval

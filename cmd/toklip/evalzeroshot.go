@@ -53,7 +53,7 @@ Without it a class is named as its folder, underscores being spaces. A file of -
 
   a photo of a {}.
 
-Pictures are read one after the other and not kept: memory does not grow with their number. Equal scores count in the order of classes.
+Pictures are read a few at a time and not kept: memory does not grow with their number. Equal scores count in the order of classes.
 Published ImageNet figures of TokLIP (top-1 76.4 at 256 px, 80.0 at 384) were computed with OpenCLIP's class names and its 80 templates.`,
 		Example: `  toklip eval zeroshot ILSVRC2012/val --model models/toklip-s-256 --classes imagenet.txt --templates openai80.txt --text-cache imagenet-texts
   toklip eval zeroshot pictures --model models/toklip-s-256
