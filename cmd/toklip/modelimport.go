@@ -83,15 +83,12 @@ models need --config, a JSON file with at least {"heads": N}, and "text_heads" w
 			if opts.Source == "" {
 				opts.Source = strings.Join(baseNames(files), " + ")
 			}
-			if flags.tokenizer == "" {
-				opts.Tokenizer, opts.TokenizerFound = model.FindTokenizer(files...), true
-			}
 			reader, err := openCheckpoints(files)
 			if err != nil {
 				return err
 			}
 			defer reader.Close()
-			return importModel(cmd.Context(), reader, flags, opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importModel(cmd.Context(), reader, files, flags, opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags.add(cmd)
@@ -164,15 +161,16 @@ func openCheckpoints(files []string) (checkpoint.Reader, error) {
 	return merged, nil
 }
 
-// importModel imports with a progress bar on stderr and says on out what came of it.
-func importModel(ctx context.Context, reader checkpoint.Reader, flags importFlags, opts model.Options, out, stderr io.Writer) error {
+// importModel imports with a progress bar on stderr and says on out what came of it. A tokenizer that the flags do not name is looked
+// for beside files, those that reader reads.
+func importModel(ctx context.Context, reader checkpoint.Reader, files []string, flags importFlags, opts model.Options, out, stderr io.Writer) error {
 	begun := time.Now()
 	bar := newProgress(stderr, true)
 	defer bar.abandon()
 	opts.Name, opts.Precisions, opts.Floor, opts.Overwrite = flags.name, flags.precisions, flags.floor, flags.overwrite
-	opts.TextPrecision = flags.text
-	if flags.tokenizer != "" {
-		opts.Tokenizer, opts.TokenizerFound = flags.tokenizer, false
+	opts.TextPrecision, opts.Tokenizer = flags.text, flags.tokenizer
+	if opts.Tokenizer == "" {
+		opts.Tokenizer, opts.TokenizerFound = model.FindTokenizer(files...), true
 	}
 	opts.Progress = bar.update
 	if _, err := onnxruntime.FindLibrary(flags.library); err == nil {

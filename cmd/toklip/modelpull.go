@@ -88,11 +88,8 @@ func newPullCommand() *cobra.Command {
 				return err
 			}
 			defer reader.Close()
-			if flags.tokenizer == "" {
-				opts.Tokenizer, opts.TokenizerFound = model.FindTokenizer(files...), true
-			}
 			opts.Source, opts.Licence = strings.Join(sources, " + "), strings.Join(licences, " + ")
-			return importModel(cmd.Context(), reader, flags, opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importModel(cmd.Context(), reader, files, flags, opts, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags.add(cmd)

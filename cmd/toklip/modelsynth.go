@@ -64,7 +64,7 @@ instead of, or beside, a model folder.`,
 			if flags.name == "" {
 				flags.name = "synthetic-" + preset
 			}
-			return importModel(cmd.Context(), weights, flags, model.Options{Source: syntheticSource, Licence: "Apache-2.0", Config: hints}, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return importModel(cmd.Context(), weights, nil, flags, model.Options{Source: syntheticSource, Licence: "Apache-2.0", Config: hints}, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags.add(cmd)
