@@ -202,3 +202,13 @@ func (v *vocabulary) prompts(n int) []string {
 	}
 	return prompts
 }
+
+// byteOf is the byte whose piece has that name.
+func byteOf(name string) (byte, bool) {
+	const digits = "0123456789ABCDEF"
+	if len(name) != len("<0x00>") || name[:3] != "<0x" || name[5] != '>' {
+		return 0, false
+	}
+	high, low := strings.IndexByte(digits, name[3]), strings.IndexByte(digits, name[4])
+	return byte(high<<4 | low), high >= 0 && low >= 0
+}

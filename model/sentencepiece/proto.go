@@ -2,7 +2,6 @@ package sentencepiece
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -244,7 +243,7 @@ func (m *protoModel) tokenizer() (*Tokenizer, error) {
 	return t, err
 }
 
-// setBytes fills in the pieces of the bytes, of which either all or none must be there.
+// setBytes fills in the pieces of the bytes, of which either all or none must be there, and takes them out of pieces.
 func (t *Tokenizer) setBytes(pieces map[string]int32, fallback bool) error {
 	if !fallback {
 		for name := range pieces {
@@ -254,30 +253,19 @@ func (t *Tokenizer) setBytes(pieces map[string]int32, fallback bool) error {
 	}
 	t.bytes = new([256]int32)
 	for b := range t.bytes {
-		id, ok := pieces[byteName(b)]
+		name := byteName(b)
+		id, ok := pieces[name]
 		if !ok {
-			return fmt.Errorf("%w: byte_fallback is on, but the piece %q is missing", ErrFormat, byteName(b))
+			return fmt.Errorf("%w: byte_fallback is on, but the piece %q is missing", ErrFormat, name)
 		}
 		t.bytes[b] = id
+		delete(pieces, name)
 	}
-	if len(pieces) != len(t.bytes) {
-		for name := range pieces {
-			if _, ok := byteOf(name); !ok {
-				return fmt.Errorf("%w: %q is said to be the piece of a byte; those are named as %q", ErrFormat, name, byteName(0))
-			}
-		}
+	for name := range pieces {
+		return fmt.Errorf("%w: %q is said to be the piece of a byte; those are named as %q", ErrFormat, name, byteName(0))
 	}
 	return nil
 }
 
 // byteName is the name of the piece of a byte.
 func byteName(b int) string { return fmt.Sprintf("<0x%02X>", b) }
-
-func byteOf(name string) (byte, bool) {
-	const digits = "0123456789ABCDEF"
-	if len(name) != len("<0x00>") || name[:3] != "<0x" || name[5] != '>' {
-		return 0, false
-	}
-	high, low := strings.IndexByte(digits, name[3]), strings.IndexByte(digits, name[4])
-	return byte(high<<4 | low), high >= 0 && low >= 0
-}
