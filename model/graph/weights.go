@@ -55,12 +55,8 @@ type recipe struct {
 	values func() ([]float32, error)
 }
 
-// put stores a constant as float32 or float16, unless it is there already; its values are only computed if not. In float16
-// it has ".fp16" behind its name.
+// put stores a constant as float32 or float16, unless it is there already; its values are only computed if not.
 func (w *weights) put(r recipe, t onnx.DType) (onnx.Tensor, error) {
-	if t == onnx.Float16 {
-		r.name += ".fp16"
-	}
 	return w.append(r.name, t, r.shape, func(dst io.Writer) error {
 		v, err := r.values()
 		if err != nil {
@@ -77,11 +73,7 @@ func (w *weights) streamed(key string, t onnx.DType) (onnx.Tensor, error) {
 	if !ok {
 		return onnx.Tensor{}, fmt.Errorf("tensor %q is missing", key)
 	}
-	name := key
-	if t == onnx.Float16 {
-		name += ".fp16"
-	}
-	return w.append(name, t, info.Shape, func(dst io.Writer) error {
+	return w.append(key, t, info.Shape, func(dst io.Writer) error {
 		const piece = 1 << 18
 		values := make([]float32, min(piece, info.Len()))
 		buffer := make([]byte, 0, t.Size()*int64(len(values)))
@@ -119,8 +111,11 @@ func writeFloats(dst io.Writer, buffer []byte, v []float32, t onnx.DType) error 
 	return err
 }
 
-// append stores what fill writes under a name, unless that name is there already.
+// append stores what fill writes under a name, unless that name is there already. What is in float16 has ".fp16" behind its name.
 func (w *weights) append(name string, t onnx.DType, shape []int64, fill func(io.Writer) error) (onnx.Tensor, error) {
+	if t == onnx.Float16 {
+		name += ".fp16"
+	}
 	if have, ok := w.done[name]; ok {
 		return have, nil
 	}
