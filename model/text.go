@@ -48,10 +48,8 @@ func (t Text) Logit(cosine float64) (logit, score float64, err error) {
 
 // TextGraph finds the text tower. The error wraps [ErrNoGraph] and says how to get one.
 func (m *Manifest) TextGraph() (Graph, error) {
-	for _, g := range m.Graphs {
-		if g.Role == RoleText {
-			return g, nil
-		}
+	if graphs := m.ofRole(RoleText); len(graphs) > 0 {
+		return graphs[0], nil
 	}
 	switch {
 	case !m.Text.Present:
@@ -65,13 +63,22 @@ func (m *Manifest) TextGraph() (Graph, error) {
 
 // PoolGraph finds the attention pool that makes embeddings of regions. The error wraps [ErrNoGraph].
 func (m *Manifest) PoolGraph() (Graph, error) {
-	for _, g := range m.Graphs {
-		if g.Role == RolePool {
-			return g, nil
-		}
+	if graphs := m.ofRole(RolePool); len(graphs) > 0 {
+		return graphs[0], nil
 	}
 	return Graph{}, fmt.Errorf("model %q: attention pool for regions: %w: the folder was made by an older toklip; import the checkpoint again",
 		m.Name, ErrNoGraph)
+}
+
+// ofRole are the graphs of a role, in the manifest's order.
+func (m *Manifest) ofRole(role string) []Graph {
+	var graphs []Graph
+	for _, g := range m.Graphs {
+		if g.Role == role {
+			graphs = append(graphs, g)
+		}
+	}
+	return graphs
 }
 
 // validateText finds values of the text tower that no importer writes.
@@ -85,23 +92,19 @@ func (m *Manifest) validateText() error {
 			return fmt.Errorf("text.%s = %v: must be a number", v.key, *v.value)
 		}
 	}
-	graphs := 0
-	for _, g := range m.Graphs {
-		if g.Role != RoleText {
-			continue
-		}
-		graphs++
+	graphs := m.ofRole(RoleText)
+	for _, g := range graphs {
 		if g.Precision != t.Precision {
 			return fmt.Errorf("text.precision = %q: the text tower's graph is in %q", t.Precision, g.Precision)
 		}
 	}
-	if graphs > 1 {
-		return fmt.Errorf("%d graphs of the text tower are listed", graphs)
+	if len(graphs) > 1 {
+		return fmt.Errorf("%d graphs of the text tower are listed", len(graphs))
 	}
 	if t.Precision == "" {
 		return nil
 	}
-	if graphs == 0 {
+	if len(graphs) == 0 {
 		return fmt.Errorf("text.precision = %q: no [[graph]] of role %q is listed", t.Precision, RoleText)
 	}
 	if t.Precision != FP32 && t.Precision != FP16 {
