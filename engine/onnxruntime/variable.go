@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
@@ -64,27 +65,21 @@ func (v *variable) do(n int, in, out []buffer, options *ort.RunOptions) (err err
 	}()
 	var pins runtime.Pinner // tensors refer to the caller's memory until they are destroyed
 	defer pins.Unpin()
-	var inputs, outputs []ort.Value
+	var values []ort.Value
 	defer func() {
-		for _, value := range append(inputs, outputs...) {
+		for _, value := range values {
 			err = errors.Join(err, value.Destroy())
 		}
 	}()
-	for i, t := range v.in {
-		value, err := in[i].whole(t, n, &pins)
+	buffers := slices.Concat(in, out)
+	for i, t := range slices.Concat(v.in, v.out) {
+		value, err := buffers[i].whole(t, n, &pins)
 		if err != nil {
 			return fmt.Errorf("tensor %s: %w", t.name, err)
 		}
-		inputs = append(inputs, value)
+		values = append(values, value)
 	}
-	for i, t := range v.out {
-		value, err := out[i].whole(t, n, &pins)
-		if err != nil {
-			return fmt.Errorf("tensor %s: %w", t.name, err)
-		}
-		outputs = append(outputs, value)
-	}
-	return v.run.RunWithOptions(inputs, outputs, options)
+	return v.run.RunWithOptions(values[:len(in)], values[len(in):], options)
 }
 
 // whole is a tensor of all of b, whose first dimension is n unless it is fixed.
