@@ -13,7 +13,6 @@ import (
 	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/cmd/toklip/labelling"
 	"github.com/toklip/toklip/cmd/toklip/texttower"
-	"github.com/toklip/toklip/engine/onnxruntime"
 	"github.com/toklip/toklip/mqtt"
 )
 
@@ -62,15 +61,7 @@ const poolThreads = 1
 
 // openPool opens the attention pool of regions, whatever backend serves frames.
 func (d *daemon) openPool() (labelling.Pool, error) {
-	graph, err := d.model.manifest.PoolGraph()
-	if err != nil {
-		return nil, err
-	}
-	library, err := openRuntime(d.cfg.Engine.ONNXRuntimeLibrary)
-	if err != nil {
-		return nil, err
-	}
-	return library.LoadPool(graph.File.Path(d.model.dir), d.model.spec, onnxruntime.Options{Threads: poolThreads})
+	return openPool(d.model, d.cfg.Engine.ONNXRuntimeLibrary, poolThreads)
 }
 
 // closeLabels ends scoring, once no frame comes any more: what is present goes.

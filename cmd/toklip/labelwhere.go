@@ -22,8 +22,8 @@ type where struct {
 	scores []labels.Score
 }
 
-// openWhere loads the attention pool. The caller closes it.
-func openWhere(opened *openedModel, library string, threads int, set *labels.Compiled, regions []labels.Region) (*where, error) {
+// openPool loads the attention pool, which makes embeddings of parts of a picture.
+func openPool(opened *openedModel, library string, threads int) (*onnxruntime.Pool, error) {
 	graph, err := opened.manifest.PoolGraph()
 	if err != nil {
 		return nil, err
@@ -32,7 +32,12 @@ func openWhere(opened *openedModel, library string, threads int, set *labels.Com
 	if err != nil {
 		return nil, err
 	}
-	pool, err := runtime.LoadPool(graph.File.Path(opened.dir), opened.spec, onnxruntime.Options{Threads: threads})
+	return runtime.LoadPool(graph.File.Path(opened.dir), opened.spec, onnxruntime.Options{Threads: threads})
+}
+
+// openWhere loads the attention pool. The caller closes it.
+func openWhere(opened *openedModel, library string, threads int, set *labels.Compiled, regions []labels.Region) (*where, error) {
+	pool, err := openPool(opened, library, threads)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +83,7 @@ func (w *where) fillRegions(line *labelled, in *fileImage, features []float32) e
 		return err
 	}
 	frame := labels.Size{Width: in.geometry.Width, Height: in.geometry.Height}
-	size := float64(mapping.Size)
-	window := labels.Window{
-		X: mapping.OffsetX * mapping.ScaleX, Y: mapping.OffsetY * mapping.ScaleY, Width: size * mapping.ScaleX, Height: size * mapping.ScaleY,
-	}
+	window := windowOf(mapping)
 	masks := make([]float32, len(w.regions)*w.model.Tokens())
 	for i, mask := range each(masks, w.model.Tokens()) {
 		if _, err := w.regions[i].Mask(mask, labels.Grid{Rows: w.model.Rows, Cols: w.model.Cols}, frame, window); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/toklip/toklip/cmd/toklip/config"
 	"github.com/toklip/toklip/cmd/toklip/labelling"
 	"github.com/toklip/toklip/engine"
+	"github.com/toklip/toklip/engine/labels"
 	"github.com/toklip/toklip/engine/preprocess"
 	"github.com/toklip/toklip/mqtt"
 )
@@ -157,11 +158,15 @@ func (to *publishing) describe(r *engine.Result) {
 		h.Window.Reset()
 		return
 	}
-	size := float64(mapping.Size)
-	w := h.Window
-	w.X, w.Y = mapping.OffsetX*mapping.ScaleX, mapping.OffsetY*mapping.ScaleY
-	w.Width, w.Height = size*mapping.ScaleX, size*mapping.ScaleY
+	w := windowOf(mapping)
+	h.Window.X, h.Window.Y, h.Window.Width, h.Window.Height = w.X, w.Y, w.Width, w.Height
 	to.window = geometry
+}
+
+// windowOf is the area of the frame that the network's input shows, in pixels of the frame.
+func windowOf(m preprocess.Mapping) labels.Window {
+	size := float64(m.Size)
+	return labels.Window{X: m.OffsetX * m.ScaleX, Y: m.OffsetY * m.ScaleY, Width: size * m.ScaleX, Height: size * m.ScaleY}
 }
 
 // interval is what was seen of a camera since the last call: the mean share of changed cells, the last sequence number, the
