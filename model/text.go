@@ -11,7 +11,7 @@ import (
 type Text struct {
 	Present bool `toml:"present" json:"present"` // the checkpoint has a text tower
 	Tensors int  `toml:"tensors" json:"tensors"` // how many tensors it has
-	// LogitScale and LogitBias make a score of a cosine: see [Text.Logit].
+	// LogitScale and LogitBias make a score of a cosine: see [Text.Scoring].
 	LogitScale *float64 `toml:"logit_scale,omitempty" json:"logit_scale,omitempty"`
 	LogitBias  *float64 `toml:"logit_bias,omitempty" json:"logit_bias,omitempty"`
 
@@ -30,19 +30,29 @@ type Text struct {
 	Tokenizer *File `toml:"tokenizer,omitempty" json:"tokenizer,omitempty"`
 }
 
-// ErrNoLogit is wrapped by [Text.Logit] where the checkpoint does not say how a cosine becomes a score.
+// ErrNoLogit is wrapped by [Text.Scoring] and [Text.Logit] where the checkpoint does not say how a cosine becomes a score.
 var ErrNoLogit = errors.New("the model does not tell how a cosine becomes a score")
 
-// Logit makes SigLIP's logit of the cosine of an image's and a text's embedding, exp(logit_scale)·cosine + logit_bias, and the
-// probability that the text is true of the image, which is its sigmoid (arXiv 2303.15343). The error wraps [ErrNoLogit].
-func (t Text) Logit(cosine float64) (logit, score float64, err error) {
+// Scoring gives what SigLIP makes a logit of a cosine with, scale·cosine + bias (arXiv 2303.15343): exp(logit_scale) and
+// logit_bias of the checkpoint. The error wraps [ErrNoLogit].
+func (t Text) Scoring() (scale, bias float64, err error) {
 	switch {
 	case t.LogitScale == nil:
 		return 0, 0, fmt.Errorf("%w: its checkpoint has no logit_scale", ErrNoLogit)
 	case t.LogitBias == nil:
 		return 0, 0, fmt.Errorf("%w: its checkpoint has no logit_bias, as SigLIP's do", ErrNoLogit)
 	}
-	logit = math.Exp(*t.LogitScale)*cosine + *t.LogitBias
+	return math.Exp(*t.LogitScale), *t.LogitBias, nil
+}
+
+// Logit makes the logit of the cosine of an image's and a text's embedding, and the probability that the text is true of the
+// image, which is its sigmoid. The error is that of [Text.Scoring].
+func (t Text) Logit(cosine float64) (logit, score float64, err error) {
+	scale, bias, err := t.Scoring()
+	if err != nil {
+		return 0, 0, err
+	}
+	logit = scale*cosine + bias
 	return logit, 1 / (1 + math.Exp(-logit)), nil
 }
 

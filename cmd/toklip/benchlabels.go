@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 
 	"github.com/toklip/toklip/api"
@@ -15,9 +14,9 @@ import (
 
 // benchLabels prepares for scoring every frame against so many labels.
 func benchLabels(opened *openedModel, count int, cameras []config.Camera, client *mqtt.Client) *labelling.Labelling {
-	scale, bias := 100.0, -10.0 // of a model without a text tower
-	if text := opened.manifest.Text; text.LogitScale != nil && text.LogitBias != nil {
-		scale, bias = math.Exp(*text.LogitScale), *text.LogitBias
+	scale, bias, err := opened.manifest.Text.Scoring()
+	if err != nil {
+		scale, bias = 100, -10 // any will do
 	}
 	labels := config.Default().Labels
 	for i := range count {

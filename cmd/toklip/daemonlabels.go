@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 
 	"github.com/toklip/toklip/api"
@@ -27,23 +26,22 @@ func (d *daemon) newLabels() error {
 	if opt.StateFile, err = labelling.StateFile(d.cfg.Labels.StateFile, d.node); err != nil {
 		return err
 	}
-	if d.texts, opt.NoTexts = d.newTexts(); d.texts != nil {
-		text := d.model.manifest.Text
-		opt.Texts, opt.Scale, opt.Bias = d.texts, math.Exp(*text.LogitScale), *text.LogitBias
+	if opt.NoTexts = texttower.Check(d.model.dir, d.model.manifest); opt.NoTexts == nil {
+		opt.Scale, opt.Bias, opt.NoTexts = d.model.manifest.Text.Scoring()
+	}
+	if opt.NoTexts == nil {
+		d.texts, opt.NoTexts = d.newTexts()
+	}
+	if d.texts != nil {
+		opt.Texts = d.texts
 	}
 	d.labels = labelling.New(opt)
 	return nil
 }
 
-// newTexts prepares the text tower; it runs in a process of its own, and only for texts that are not cached. It is nil, and the
-// error says why, for a model that cannot score texts.
+// newTexts prepares the text tower; it runs in a process of its own, and only for texts that are not cached. The model
+// must be one that can score texts.
 func (d *daemon) newTexts() (*texttower.Child, error) {
-	if err := texttower.Check(d.model.dir, d.model.manifest); err != nil {
-		return nil, err
-	}
-	if _, _, err := d.model.manifest.Text.Logit(0); err != nil {
-		return nil, err
-	}
 	cache, err := texttower.OpenCache(d.cfg.Labels.CacheDir)
 	if err != nil {
 		d.log.Warn("text embeddings are not kept: every start runs the text tower", "error", err)

@@ -78,7 +78,7 @@ func (j *judge) demo(cmd *cobra.Command, dir string, truth *eval.HeldOut) (_ *de
 	if size := j.opened.spec.ImageSize; size != truth.Size {
 		return nil, fmt.Errorf("frames of %s have %d pixels an edge, model %s sees %d: it is the demo's model that they are for", dir, truth.Size, j.opened.manifest.Name, size)
 	}
-	if _, _, err := j.opened.manifest.Text.Logit(0); err != nil {
+	if _, _, err := j.opened.manifest.Text.Scoring(); err != nil {
 		return nil, fmt.Errorf("model %s: %w", j.opened.dir, err)
 	}
 	names := truth.Labels()

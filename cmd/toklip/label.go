@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
 
@@ -206,8 +205,8 @@ func (l *labelCommand) compile(ctx context.Context, set *labels.Set, opened *ope
 	if err := texttower.Check(opened.dir, opened.manifest); err != nil {
 		return nil, err
 	}
-	text := &opened.manifest.Text
-	if _, _, err := text.Logit(0); err != nil {
+	scale, bias, err := opened.manifest.Text.Scoring()
+	if err != nil {
 		return nil, fmt.Errorf("model %s: %w", opened.dir, err)
 	}
 	tower, err := l.texts.open(opened.dir, opened.manifest, l.backend.library, l.backend.threads, stderr)
@@ -232,7 +231,7 @@ func (l *labelCommand) compile(ctx context.Context, set *labels.Set, opened *ope
 		}
 	}
 	bar.finish()
-	return labels.Compile(set, embeddings, math.Exp(*text.LogitScale), *text.LogitBias)
+	return labels.Compile(set, embeddings, scale, bias)
 }
 
 // fileLabeller scores one image after the other.
