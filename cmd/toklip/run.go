@@ -20,7 +20,7 @@ func newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [--config FILE | --demo]",
 		Short: "Run the daemon",
-		Long: `Takes frames from the configured cameras through the model and publishes tokens and embeddings over MQTT, until SIGINT or SIGTERM.
+		Long: `Takes frames from the configured cameras through the model and publishes tokens, embeddings and labels over MQTT, until SIGINT or SIGTERM.
 It then ends within 5 seconds: the state "stopping" and the availability "offline" are published, and the exit code is 0.
 SIGHUP has labels and regions of the configuration read again while frames flow; what else has changed in it needs a restart.
 
