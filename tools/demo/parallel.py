@@ -4,13 +4,16 @@ On two cores this is 1.4 times as fast as one process of two threads, whose thre
 and far less upset by other processes.
 """
 
+import ctypes
 import os
+import signal
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 WORKERS = 2
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def spawn(worker, a):
@@ -22,6 +25,8 @@ def spawn(worker, a):
 
 
 def join(rank, work):
+    # A worker whose parent is ended by a signal would train on, and write the checkpoint of the run that comes after it.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{work}/rendezvous", rank=rank, world_size=WORKERS)
 

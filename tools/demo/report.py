@@ -26,7 +26,7 @@ def main():
     report = {
         "torch": torch.__version__,
         "seeds": {"train": 1, "val": 2, "heldout": 3, "clip": 4, "vq": 11, "towers": 23},
-        "frames": {"train": 36000, "val": 1000, "heldout": 2000},
+        "frames": {"train": 72000, "val": 1000, "heldout": 2000},
         "vq": {
             "steps": v["step"],
             "minutes": round(v["spent"] / 60, 1),

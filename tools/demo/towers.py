@@ -3,7 +3,7 @@
     python towers.py WORK --minutes 40
 
 Every image meets every text of a step: all classes, colours, colour-class pairs, doors and empty places, and one text of
-two objects for each image that shows two. Truth comes from the scene (captions.py), so that there are no false negatives;
+two objects for some of the images that show two. Truth comes from the scene (captions.py), so that there are no false negatives;
 what is unknown is left out. SigLIP's sigmoid loss, summed for each kind of text and divided by its positives, which keeps
 the probabilities of each kind calibrated.
 
@@ -32,6 +32,7 @@ import towernet
 from session import Session
 
 BATCH = 80  # of a worker
+TWO = 28  # of these, whose pair of objects is described
 RATE = 1e-3
 WARM = 150
 REGION = 0.4  # weight of the loss of the restricted pool
@@ -39,7 +40,7 @@ CELLS = 0.2
 N_CLS, N_COL = len(scenes.CLASSES) + 1, len(scenes.COLOURS) + 1
 GRID, CELL = 8, 16
 # Weights of the kinds. Classes alone are the hardest to tell at 8x8 tokens, and get the most.
-KINDS = {"cls": 2.5, "colour": 0.5, "pair": 0.8, "door": 0.2, "empty": 0.2, "two": 0.5}
+KINDS = {"cls": 3.5, "colour": 0.5, "pair": 0.8, "door": 0.2, "empty": 0.2, "two": 0.5}
 
 
 class Set:
@@ -70,7 +71,7 @@ class Set:
         i = rng.integers(0, self.count, BATCH)
         ids = self.tokens[i].astype(np.int64)
         some = {k: v[i] for k, v in self.truth.items()}
-        two = [t for t in (captions.sample(some, f, rng) for f in range(BATCH)) if t is not None]
+        two = [t for t in (captions.sample(some, f, rng) for f in range(TWO)) if t is not None]
         texts = self.fixed + two
         truth = np.concatenate([self.matrix[i], *(captions.judge(some, t)[:, None] for t in two)], 1)
         kinds = [t[0] for t in self.fixed] + ["two"] * len(two)
@@ -218,7 +219,9 @@ def worker(rank, a):
         opt.step()
         done = session.tock(
             [main_loss.item(), region_loss.item(), cell_loss.item()],
-            lambda m: f"main {m[0]:.4f} region {m[1]:.4f} cells {m[2]:.4f} scale {net.logit_scale.exp().item():.2f} bias {net.logit_bias.item():.2f} rate {rate:.1e}",
+            lambda m: (
+                f"main {m[0]:.4f} region {m[1]:.4f} cells {m[2]:.4f} scale {net.logit_scale.exp().item():.2f} bias {net.logit_bias.item():.2f} rate {rate:.1e}"
+            ),
             lambda: metrics.brief(evaluate(net, tok, val_ids, truth, queries)),
             lambda: {"net": net.state_dict(), "cells": cells.state_dict(), "opt": opt.state_dict()},
         )

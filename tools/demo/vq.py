@@ -22,11 +22,11 @@ import scene as scenes
 import vqnet
 from session import Session
 
-BATCH = 16  # of a worker
-DECODED = 6  # of these; the rest trains the encoder through the heads alone, at a third of the cost
+BATCH = 20  # of a worker
+DECODED = 5  # of these; the rest trains the encoder through the heads alone, at a third of the cost
 WARM = 150  # steps without quantisation
 RATE = 6e-4
-CELLS = 0.5  # weight of the auxiliary heads
+CELLS = 1.0  # weight of the auxiliary heads
 N_CLS, N_COL = len(scenes.CLASSES) + 1, len(scenes.COLOURS) + 1  # the last is background
 
 
@@ -51,13 +51,22 @@ class Heads(nn.Module):
         return self.own(codes), self.around(codes)
 
 
+def cell_weights(cls, colour):
+    """Weights [B, 8, 8] of cells: background, nine of ten, weighs an eighth; an object's cells weigh by the root of their
+    number together, or the large ones that are told anyway would drown the small ones that are not."""
+    what = (cls * N_COL + colour).flatten(1)
+    cells = (what[:, :, None] == what[:, None, :]).sum(2).view_as(cls)
+    w = torch.where(cls == N_CLS - 1, 0.12, 1.8 * cells.float().rsqrt())
+    return w * (cls >= 0)
+
+
 def cell_loss(logits, cls, colour):
-    """Balanced cross-entropy: background cells, nine of ten, weigh a tenth."""
-    wc, wk = torch.ones(N_CLS), torch.ones(N_COL)
-    wc[-1] = wk[-1] = 0.12
-    return F.cross_entropy(logits[:, :N_CLS], cls, wc, ignore_index=-100) + 0.7 * F.cross_entropy(
-        logits[:, N_CLS:], colour, wk, ignore_index=-100
+    """Weighted cross-entropy of class and colour."""
+    w = cell_weights(cls, colour)
+    each = F.cross_entropy(logits[:, :N_CLS], cls, ignore_index=-100, reduction="none") + 0.5 * F.cross_entropy(
+        logits[:, N_CLS:], colour, ignore_index=-100, reduction="none"
     )
+    return (w * each).sum() / w.sum()
 
 
 def chroma(x):
@@ -74,7 +83,7 @@ def image_loss(y, x, weight):
     return (
         d.abs().mean()
         + 2 * (d * d).mean()
-        + 3 * c.abs().mean()
+        + 5 * c.abs().mean()
         + blur.abs().mean()
         + 0.2 * (gx.abs().mean() + gy.abs().mean())
     )
@@ -252,7 +261,9 @@ def worker(rank, a):
                 revived = book.revive(flat)
         done = session.tock(
             [loss.item(), li.item(), lh.item(), commit.item()],
-            lambda m: f"loss {m[0]:.4f} image {m[1]:.4f} cells {m[2]:.3f} commit {m[3]:.3f} rate {opt.param_groups[0]['lr']:.1e} revived {revived}",
+            lambda m: (
+                f"loss {m[0]:.4f} image {m[1]:.4f} cells {m[2]:.3f} commit {m[3]:.3f} rate {opt.param_groups[0]['lr']:.1e} revived {revived}"
+            ),
             lambda: evaluate(net, heads, val, 1000 if session.done else 200),
             lambda: {
                 "net": net.state_dict(),
