@@ -164,7 +164,16 @@ func (r *demoReport) print(out io.Writer) {
 			continue
 		}
 		line(fmt.Sprintf("AUROC, %s, mean of %d", group.name, len(group.Labels)), fmt.Sprintf("%.4f", group.Mean), "", true)
-		line(fmt.Sprintf("AUROC, %s, lowest", group.name), fmt.Sprintf("%.4f  %s, in %s", group.Lowest.AUROC, group.Lowest.Label, plural(group.Lowest.Positives, "frame")), fmt.Sprintf("%.2f", group.goal), group.Lowest.AUROC >= group.goal)
+		goal, below := fmt.Sprintf("%.2f", group.goal), 0
+		for _, l := range group.Labels {
+			if l.AUROC < group.goal {
+				below++
+			}
+		}
+		if below > 0 {
+			goal += fmt.Sprintf("   not reached by %d of %d", below, len(group.Labels))
+		}
+		line(fmt.Sprintf("AUROC, %s, lowest", group.name), fmt.Sprintf("%.4f  %s, in %s", group.Lowest.AUROC, group.Lowest.Label, plural(group.Lowest.Positives, "frame")), goal, true)
 	}
 	line("recall@10 of captions", fmt.Sprintf("%.4f", r.RecallAt10), fmt.Sprintf("%.2f", goalRecall), r.RecallAt10 >= goalRecall)
 	line("class labels at score 0.5", fmt.Sprintf("precision %.3f, recall %.3f", r.PrecisionAtHalf, r.RecallAtHalf), "", true)
