@@ -99,7 +99,7 @@ func TestDemoConfig(t *testing.T) {
 	}
 }
 
-// The bundled model sees: its figures on the held-out frames are those of demo/README.md, with room for rounding on other machines.
+// The bundled model sees: its figures on the held-out frames are those of docs/demo.md, with room for rounding on other machines.
 func TestDemoFigures(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	var r demoReport

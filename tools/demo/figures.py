@@ -1,7 +1,7 @@
 """Prints what docs/demo.md and demo/README.md say of the exported model, as Markdown.
 
     python figures.py summary demo/report.json     the held-out set's tables
-    python figures.py sizes WORK demo              AUROC of each class by the size of the object, validation frames
+    python figures.py sizes WORK demo              AUROC of each class by the size of its largest object (and frames)
     python figures.py thresholds WORK demo         precision and recall of labels by threshold, validation frames
     python figures.py clip demo                    the labels of demo/labels.json on every third frame of the clip
 
@@ -46,8 +46,10 @@ def table(head, rows):
     print()
 
 
-def against(value, goal):
-    return f"{goal:g}" if value >= goal else f"{goal:g}: **not reached**"
+def against(value, goal, unit="", most=False):
+    wanted = f"{goal:g}{unit}{' at most' if most else ''}"
+    reached = value <= goal if most else value >= goal
+    return wanted if reached else f"{wanted}: **not reached**"
 
 
 def summary(a):
@@ -68,9 +70,9 @@ def summary(a):
         ),
         ("precision at 0.5, classes", f"{h['precision_at_half']:.3f}", ""),
         ("recall at 0.5, classes", f"{h['recall_at_half']:.3f}", ""),
-        ("PSNR", f"{h['psnr']:.2f} dB", "24 dB"),
-        ("chroma error ratio", f"{h['chroma_error_ratio']:.3f}", "0.333 at most"),
-        ("tokens used, of 2048", h["tokens_used"], "200"),
+        ("PSNR", f"{h['psnr']:.2f} dB", against(h["psnr"], 24, " dB")),
+        ("chroma error ratio", f"{h['chroma_error_ratio']:.3f}", against(h["chroma_error_ratio"], 0.333, most=True)),
+        ("tokens used, of 2048", h["tokens_used"], against(h["tokens_used"], 200)),
     ]
     table(("figure", "value", "wanted"), rows)
     table(("class", *h["class"]), [("AUROC", *(f"{v:.3f}" for v in h["class"].values()))])
@@ -121,7 +123,8 @@ def sizes(a):
         for low, high in zip(SIZES, SIZES[1:]):
             other = (true == captions.YES) & ~((largest >= low) & (largest < high))
             v = metrics.auroc(p, np.where(other, captions.UNKNOWN, true))
-            row.append("" if v is None else f"{v:.3f}")
+            count = ((true == captions.YES) & ~other).sum()
+            row.append("" if v is None else f"{v:.3f} ({count})")
         rows.append((name, *row))
     spans = [f"{low} to {high - 1}" for low, high in zip(SIZES, SIZES[1:])]
     table(("class, by pixels of the largest object", *spans), rows)

@@ -25,7 +25,8 @@ def spawn(worker, a):
 
 
 def join(rank, work):
-    # A worker whose parent is ended by a signal would train on, and write the checkpoint of the run that comes after it.
+    # A worker whose parent is ended would train on, and write the checkpoint of the run that comes after it. PyTorch asks for
+    # SIGINT, which children of a script's background job ignore.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{work}/rendezvous", rank=rank, world_size=WORKERS)

@@ -5,7 +5,8 @@
 Regions: the rectangle of the cells that an object's box touches is asked for every class (AUROC of regions around an object of the class
 against regions around others that hold no part of one). Heat maps: the label of colour and class of an object that is the
 only one of its kind in the frame; a hit is a highest cell that the object's box touches ("pointing game", Zhang et al.,
-Top-down Neural Attention by Excitation Backprop, 2016). Neighbourhoods are those of the daemon, 3x3 cells.
+Top-down Neural Attention by Excitation Backprop, 2016). Neighbourhoods are those of the daemon, 3x3 cells. Objects that count as
+present, by captions.MIN_PIXELS, are asked for.
 """
 
 import argparse
@@ -90,7 +91,7 @@ def main():
         "regions with it",
         "AUROC of regions",
         "heat maps",
-        "highest cell on the object",
+        "highest cell touches its box",
         "share of such cells",
     )
     table(head, rows)

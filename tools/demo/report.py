@@ -4,14 +4,20 @@ python report.py WORK OUT.json
 """
 
 import argparse
+import glob
 import json
 
+import numpy as np
 import torch
 
 import towernet
 import towers
 import vq
 import vqnet
+
+
+def frames(work, name):
+    return sum(len(np.load(path)["cls"]) for path in glob.glob(f"{work}/data/{name}.npz"))
 
 
 def main():
@@ -26,7 +32,11 @@ def main():
     report = {
         "torch": torch.__version__,
         "seeds": {"train": 1, "val": 2, "heldout": 3, "clip": 4, "vq": 11, "towers": 23},
-        "frames": {"train": 72000, "val": 1000, "heldout": 2000},
+        "frames": {
+            "train": frames(a.work, "train*"),
+            "val": frames(a.work, "val"),
+            "heldout": frames(a.work, "heldout"),
+        },
         "vq": {
             "steps": v["step"],
             "minutes": round(v["spent"] / 60, 1),
@@ -55,9 +65,8 @@ def main():
         "heldout": figures,
     }
     with open(a.out, "w") as f:
-        # One line for each entry of a curve: readable, and short in a diff.
-        text = json.dumps(report, indent=1)
-        f.write(text + "\n")
+        json.dump(report, f, indent=1)
+        f.write("\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,11 @@ EVALUATE = 240  # seconds between evaluations
 SAVE = 120  # seconds between checkpoints
 
 
+def over(path, minutes):
+    """Whether the run whose checkpoint lies at path has had its minutes: one more step would make stale what was made from it."""
+    return os.path.exists(path) and torch.load(path, weights_only=False)["spent"] >= minutes * 60
+
+
 class Session:
     """Steps of one worker. The learning rate follows progress, which goes from 0 to 1 in the minutes given."""
 

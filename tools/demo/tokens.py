@@ -6,6 +6,7 @@ Training frames and their mirror images, every other batch of them with the ligh
 """
 
 import argparse
+import os
 
 import numpy as np
 import torch
@@ -56,8 +57,6 @@ def worker(rank, a):
     plain = encode(net, images, rng)
     print(f"worker {rank}: {len(images)} frames", flush=True)
     np.savez(f"{a.work}/tokens{rank}.npz", plain=plain, mirrored=encode(net, images, rng, mirror=True))
-    if rank == 0:
-        np.savez(f"{a.work}/tokens_val.npz", val=encode(net, data.load(f"{a.work}/data/val.npz")["image"], bf16=False))
 
 
 def load(work):
@@ -70,7 +69,12 @@ def load(work):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("work")
-    parallel.spawn(worker, p.parse_args())
+    a = p.parse_args()
+    parallel.spawn(worker, a)
+    # Written last: train.sh takes it as a sign that all is there.
+    val = encode(load_tokenizer(a.work), data.load(f"{a.work}/data/val.npz")["image"], bf16=False)
+    np.savez(f"{a.work}/part.npz", val=val)
+    os.replace(f"{a.work}/part.npz", f"{a.work}/tokens_val.npz")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Trains token encoder and text tower on the frozen tokens. Resumes from its checkpoint.
 
-    python towers.py WORK --minutes 40
+    python towers.py WORK --minutes 50
 
 Every image meets every text of a step: all classes, colours, colour-class pairs, doors and empty places, and one text of
 two objects for some of the images that show two. Truth comes from the scene (captions.py), so that there are no false negatives;
@@ -29,7 +29,7 @@ import scene as scenes
 import tokenizer
 import tokens
 import towernet
-from session import Session
+from session import Session, over
 
 BATCH = 80  # of a worker
 TWO = 28  # of these, whose pair of objects is described
@@ -237,7 +237,9 @@ def main():
         "--minutes", type=float, required=True, help="of training; the learning rate falls towards nothing at their end"
     )
     p.add_argument("--seed", type=int, default=23)
-    parallel.spawn(worker, p.parse_args())
+    a = p.parse_args()
+    if not over(f"{a.work}/towers.pt", a.minutes):
+        parallel.spawn(worker, a)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Trains the VQ tokenizer. Resumes from its checkpoint.
 
-    python vq.py WORK --minutes 45
+    python vq.py WORK --minutes 110
 
 Besides reconstruction (with chroma weighted, since PSNR alone is content with grey), two auxiliary heads that are thrown
 away afterwards ask the quantised latents which class and which colour of object covers each cell: a codebook trained on
@@ -20,7 +20,7 @@ import data
 import parallel
 import scene as scenes
 import vqnet
-from session import Session
+from session import Session, over
 
 BATCH = 20  # of a worker
 DECODED = 5  # of these; the rest trains the encoder through the heads alone, at a third of the cost
@@ -52,8 +52,8 @@ class Heads(nn.Module):
 
 
 def cell_weights(cls, colour):
-    """Weights [B, 8, 8] of cells: background, nine of ten, weighs an eighth; an object's cells weigh by the root of their
-    number together, or the large ones that are told anyway would drown the small ones that are not."""
+    """Weights [B, 8, 8] of cells: 0.12 for background, nine of ten; cells of one class and colour weigh 1.8 times the root
+    of their number together, or large objects, which are told anyway, would drown the small ones that are not."""
     what = (cls * N_COL + colour).flatten(1)
     cells = (what[:, :, None] == what[:, None, :]).sum(2).view_as(cls)
     w = torch.where(cls == N_CLS - 1, 0.12, 1.8 * cells.float().rsqrt())
@@ -287,7 +287,8 @@ def main():
     )
     p.add_argument("--seed", type=int, default=11)
     a = p.parse_args()
-    parallel.spawn(worker, a)
+    if not over(f"{a.work}/vq.pt", a.minutes):
+        parallel.spawn(worker, a)
 
 
 if __name__ == "__main__":
