@@ -13,17 +13,14 @@ import json
 import subprocess
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
 import captions
+import clip as drive
 import data
-import heldout
 import metrics
 import scene as scenes
-import tokens
-import towernet
+from exported import Model
 
 CLIP_STEP = 3
 SIZES = [captions.MIN_PIXELS, 300, 600, 1200, 128 * 128 + 1]  # pixels
@@ -80,37 +77,12 @@ def summary(a):
     print(f"recall@10 by kind of caption: {kinds}.")
 
 
-class Model:
-    """The exported networks, and the probabilities of labels for images."""
-
-    def __init__(self, folder):
-        self.vq, self.towers, self.words = heldout.load_model(folder)
-        self.scale, self.bias = self.towers.logit_scale.exp().item(), self.towers.logit_bias.item()
-
-    @torch.no_grad()
-    def see(self, images):
-        """Unit embeddings [N, D] of uint8 images [N, 128, 128, 3]."""
-        ids = torch.from_numpy(tokens.encode(self.vq, images, bf16=False).astype(np.int64))
-        parts = [self.towers.image.attn_pool(self.towers.image.features(p))[0] for p in ids.split(250)]
-        return F.normalize(torch.cat(parts), dim=-1).numpy()
-
-    @torch.no_grad()
-    def label(self, name):
-        """Unit embedding [D] of a label's prompts."""
-        texts = [t.replace("{}", name) for t in captions.TEMPLATES]
-        e = F.normalize(self.towers.text(torch.from_numpy(self.words.encode(texts, towernet.CONTEXT))), dim=-1)
-        e = e.numpy().mean(0)
-        return e / np.linalg.norm(e)
-
-    def probability(self, seen, name):
-        return 1 / (1 + np.exp(-(self.scale * (seen @ self.label(name)) + self.bias)))
-
-
 def validation(a):
     d = data.load(f"{a.work}/data/val.npz")
     model = Model(a.model)
     n = len(d["cls"])
-    return model, model.see(d["image"]), {k: v[:n] for k, v in captions.truth_arrays(d).items()}
+    seen = model.pool(model.features(model.ids(d["image"])))
+    return model, seen, {k: v[:n] for k, v in captions.truth_arrays(d).items()}
 
 
 def sizes(a):
@@ -152,14 +124,14 @@ def thresholds(a):
         table((title, "precision", "recall", "F1"), rows)
 
 
-def frames_of(path, width, height):
+def frames_of(path):
     """RGB frames [N, 128, 128, 3] of every CLIP_STEP-th frame, squashed as the program does."""
     raw = subprocess.run(
         ["ffmpeg", "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
         capture_output=True,
         check=True,
     ).stdout
-    video = np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)[::CLIP_STEP]
+    video = np.frombuffer(raw, np.uint8).reshape(-1, drive.HEIGHT, drive.WIDTH, 3)[::CLIP_STEP]
     return np.stack([np.asarray(Image.fromarray(f).resize((128, 128), Image.BICUBIC)) for f in video])
 
 
@@ -169,7 +141,7 @@ def clip(a):
     with open(f"{a.model}/labels.json") as f:
         labels = json.load(f)
     model = Model(a.model)
-    seen = model.see(frames_of(f"{a.model}/clip.mp4", a.width, a.height))
+    seen = model.pool(model.features(model.ids(frames_of(f"{a.model}/clip.mp4"))))
     frames = truth["frames"][::CLIP_STEP]
     rows = []
     for label in labels:
@@ -205,8 +177,6 @@ def main():
         s.set_defaults(run=run)
     s = sub.add_parser("clip")
     s.add_argument("model")
-    s.add_argument("--width", type=int, default=640)
-    s.add_argument("--height", type=int, default=480)
     s.set_defaults(run=clip)
     a = p.parse_args()
     a.run(a)

@@ -13,18 +13,13 @@ import os
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 import captions
 import data
 import metrics
 import scene as scenes
-import tokenizer
-import tokens
-import towernet
-import vqnet
-from safetensors.torch import load_file
+from exported import Model
 
 
 def part(work, frames):
@@ -71,19 +66,6 @@ def write(a):
     print(f"{a.out}: {len(frames)} frames, {len(queries)} captions")
 
 
-def load_model(folder):
-    """Tokenizer, towers and vocabulary of an exported checkpoint, in fp32."""
-    tensors = {k: v.float() for k, v in load_file(f"{folder}/model.safetensors").items()}
-    vq = vqnet.Tokenizer()
-    trunk = "visual.trunk."
-    vq.load_state_dict({k.removeprefix(trunk + "vq."): v for k, v in tensors.items() if k.startswith(trunk + "vq.")})
-    words = tokenizer.Tokenizer(f"{folder}/tokenizer.model")
-    net = towernet.Towers(vq.quantize.embedding.weight.detach(), words.size)
-    rest = {k: v for k, v in tensors.items() if not k.startswith(trunk + "vq.")}
-    net.load_state_dict({("image." + k.removeprefix(trunk) if k.startswith(trunk) else k): v for k, v in rest.items()})
-    return vq.eval(), net.eval(), words
-
-
 @torch.no_grad()
 def reconstruction(vq, images, ids):
     """PSNR in dB and chroma error ratio of the images decoded from ids."""
@@ -91,7 +73,7 @@ def reconstruction(vq, images, ids):
     weights = torch.tensor([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
     for i in range(0, len(images), 50):
         x = torch.from_numpy(images[i : i + 50]).permute(0, 3, 1, 2).float()
-        y = vq.decode(vq.quantize.lookup(torch.from_numpy(ids[i : i + 50].astype(np.int64)).view(-1, 8, 8)))
+        y = vq.decode(vq.quantize.lookup(torch.from_numpy(ids[i : i + 50]).view(-1, 8, 8)))
         y = ((y + 1) * 127.5).round().clamp(0, 255)
         psnr += (10 * torch.log10(255**2 / ((y - x) ** 2).mean((1, 2, 3)))).tolist()
         error += torch.einsum("kc,bchw->bkhw", weights, y - x).abs().sum().item()
@@ -99,7 +81,6 @@ def reconstruction(vq, images, ids):
     return float(np.mean(psnr)), error / grey
 
 
-@torch.no_grad()
 def evaluate(a):
     with open(f"{a.out}/truth.json") as f:
         listed = json.load(f)
@@ -108,15 +89,11 @@ def evaluate(a):
     assert [q[1] for q in queries] == [c["text"] for c in listed["captions"]], (
         "truth.json was written by another version: write it again"
     )
-    vq, net, words = load_model(a.model)
-    ids = tokens.encode(vq, d["image"], bf16=False)
-    embeddings = [
-        net.image.attn_pool(net.image.features(p))[0] for p in torch.from_numpy(ids.astype(np.int64)).split(250)
-    ]
-    images = F.normalize(torch.cat(embeddings), dim=-1).numpy()
-    embed = lambda texts: F.normalize(net.text(torch.from_numpy(words.encode(texts, towernet.CONTEXT))), dim=-1).numpy()
-    report = metrics.summary(embed, images, truth, net.logit_scale.exp().item(), net.logit_bias.item(), queries)
-    report["psnr"], report["chroma_error_ratio"] = reconstruction(vq, d["image"], ids)
+    model = Model(a.model)
+    ids = model.ids(d["image"])
+    images = model.pool(model.features(ids))
+    report = metrics.summary(model.texts, images, truth, model.scale, model.bias, queries)
+    report["psnr"], report["chroma_error_ratio"] = reconstruction(model.vq, d["image"], ids)
     report["tokens_used"] = int(len(np.unique(ids)))
     report["frames"], report["captions"] = len(ids), len(queries)
     rounded = json.loads(json.dumps(report), parse_float=lambda v: round(float(v), 4))

@@ -18,18 +18,20 @@ def auroc(score, truth):
     return float((rank[t].sum() - n * (n + 1) / 2) / (n * m))
 
 
+def ensemble(embed_texts, name):
+    """Unit embedding [D] of a label: the mean of its prompts' unit embeddings. embed_texts: strings -> unit rows [T, D]."""
+    e = embed_texts([x.replace("{}", name) for x in captions.TEMPLATES]).mean(0)
+    return e / np.linalg.norm(e)
+
+
 def summary(embed_texts, images, truth, scale, bias, queries):
     """All figures. embed_texts: strings -> unit rows [T, D]; images: unit rows [N, D]; queries from captions.evaluation."""
     t = truth
 
-    def ensemble(name):
-        e = embed_texts([x.replace("{}", name) for x in captions.TEMPLATES]).mean(0)
-        return e / np.linalg.norm(e)
-
     out = {"class": {}, "pair": {}}
     judged, fired = [], []
     for c, name in enumerate(scenes.CLASSES):
-        score, true = images @ ensemble(name), captions.judge(t, ("cls", c))
+        score, true = images @ ensemble(embed_texts, name), captions.judge(t, ("cls", c))
         out["class"][name] = auroc(score, true)
         keep = true != captions.UNKNOWN
         judged.append(true[keep] == captions.YES)
@@ -38,7 +40,7 @@ def summary(embed_texts, images, truth, scale, bias, queries):
         for c, name in enumerate(scenes.CLASSES):
             true = captions.judge(t, ("pair", k, c))
             if (true == captions.YES).sum() >= 3:
-                out["pair"][f"{colour} {name}"] = auroc(images @ ensemble(f"{colour} {name}"), true)
+                out["pair"][f"{colour} {name}"] = auroc(images @ ensemble(embed_texts, f"{colour} {name}"), true)
     best = np.argsort(-(embed_texts([q[1] for q in queries]) @ images.T), axis=1, kind="stable")[:, :10]
     found = [bool(set(b.tolist()) & set(q[2])) for b, q in zip(best, queries)]
     j, f = np.concatenate(judged), np.concatenate(fired)

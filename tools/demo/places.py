@@ -12,15 +12,13 @@ present, by captions.MIN_PIXELS, are asked for.
 import argparse
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 import captions
 import data
 import metrics
 import scene as scenes
-import tokens
-from figures import Model, table
+from exported import Model
+from figures import table
 
 GRID, CELL = 8, 16
 
@@ -40,15 +38,6 @@ def neighbourhoods():
     return (near[:, None, :, None] & near[None, :, None, :]).reshape(GRID * GRID, -1)
 
 
-@torch.no_grad()
-def embed(model, features, mask):
-    """Unit embeddings [N, D] of what masks [N, 64] let through of features [N, 64, D]."""
-    out = []
-    for f, m in zip(features.split(256), torch.from_numpy(mask).split(256)):
-        out.append(F.normalize(model.towers.image.attn_pool(f, [m])[1], dim=-1))
-    return torch.cat(out).numpy()
-
-
 def holds(mask, d, frames, c):
     """Whether regions [N, 64] of frames [N] touch a cell that the box of an object of class c touches."""
     out = np.zeros(len(frames), bool)
@@ -57,7 +46,6 @@ def holds(mask, d, frames, c):
     return out
 
 
-@torch.no_grad()
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("work")
@@ -65,12 +53,11 @@ def main():
     a = p.parse_args()
     d = data.load(f"{a.work}/data/val.npz")
     model = Model(a.model)
-    ids = torch.from_numpy(tokens.encode(model.vq, d["image"], bf16=False).astype(np.int64))
-    features = torch.cat([model.towers.image.features(i) for i in ids.split(250)])
+    features = model.features(model.ids(d["image"]))
     frames, objects = np.nonzero((d["cls"] >= 0) & (d["pixels"] >= captions.MIN_PIXELS))
     mask = touched(d["bbox"][frames, objects])
     cls, colour = d["cls"][frames, objects], d["colour"][frames, objects]
-    seen = embed(model, features[frames], mask)
+    seen = model.pool(features[frames], mask)
     near = neighbourhoods()
     rows = []
     for c, name in enumerate(scenes.CLASSES):
@@ -81,7 +68,7 @@ def main():
             row = d["cls"][frames[i]] == c
             if (row & (d["colour"][frames[i]] == colour[i])).sum() > 1:
                 continue
-            heat = embed(model, features[frames[i]].expand(len(near), -1, -1), near)
+            heat = model.pool(features[frames[i]].expand(len(near), -1, -1), near)
             best = model.probability(heat, f"{scenes.COLOUR_NAMES[colour[i]]} {name}").argmax()
             hits.append((mask[i, best], mask[i].mean()))
         hit, chance = np.mean(hits, 0)
